@@ -1,0 +1,11 @@
+//! Plain data and pure decisions: no I/O, no clock, no environment, no tokio.
+
+pub mod failure;
+pub mod digest;
+pub mod descriptor;
+pub mod timestamp;
+pub mod reference;
+pub mod source;
+pub mod named_by;
+pub mod policy;
+pub mod limits;
