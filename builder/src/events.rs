@@ -1,6 +1,5 @@
 //! What a build tells its watchers: the terminal, the JSON stream, the log store and the git push render these.
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
@@ -9,37 +8,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::model::digest::DiffId;
-
-/// The six phases of a build, in order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Phase {
-    /// The source is fetched.
-    Source,
-    /// The base is made ready and the buildpacks are chosen.
-    Detect,
-    /// Cached layers are brought back.
-    Restore,
-    /// The buildpacks run.
-    Build,
-    /// The image is assembled.
-    Export,
-    /// The image is sent to its outputs.
-    Publish,
-}
-
-impl fmt::Display for Phase {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.pad(match self {
-            Self::Source => "source",
-            Self::Detect => "detect",
-            Self::Restore => "restore",
-            Self::Build => "build",
-            Self::Export => "export",
-            Self::Publish => "publish",
-        })
-    }
-}
+use crate::model::phase::Phase;
+use crate::model::receipt::LayerOutcome;
 
 /// Which of a step's two outputs a line came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -49,18 +19,6 @@ pub enum Stream {
     Stdout,
     /// Standard error.
     Stderr,
-}
-
-/// What became of a layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LayerOutcome {
-    /// It is new.
-    Added,
-    /// It is the previous image's, unchanged.
-    Reused,
-    /// It is the run image's.
-    Base,
 }
 
 /// One thing that a build tells.

@@ -9,3 +9,8 @@ pub mod source;
 pub mod named_by;
 pub mod policy;
 pub mod limits;
+pub mod phase;
+pub mod output;
+pub mod request;
+pub mod receipt;
+pub mod build_key;
