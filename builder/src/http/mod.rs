@@ -1,1 +1,12 @@
-//! http
+//! Our one HTTP client: certificates, proxy, mirrors, retries and verified downloads.
+
+pub mod settings;
+pub mod client;
+pub mod download;
+pub mod blocking;
+pub mod mirror;
+pub mod redact;
+pub mod error;
+
+mod retry;
+mod roots;
