@@ -14,3 +14,4 @@ pub mod output;
 pub mod request;
 pub mod receipt;
 pub mod build_key;
+pub mod previous_image;
