@@ -15,7 +15,6 @@ use crate::http::client::Client;
 use crate::model::build_key::KeyInputs;
 use crate::model::descriptor::Descriptor;
 use crate::model::descriptor::LayerDescriptor;
-use crate::model::output::Output;
 use crate::model::policy::NetworkPolicy;
 use crate::model::previous_image::PreviousImage;
 use crate::model::receipt::LayerOutcome;
@@ -110,13 +109,19 @@ pub struct Plan {
     pub(super) sandbox: Sandbox,
 }
 
+/// The two flavours of the base.
+#[derive(Debug, Clone)]
+pub(super) struct Bases {
+    pub(super) build: Base,
+    pub(super) run: Base,
+}
+
 /// A running job with all that belongs to it.
 pub(super) struct Sandbox {
     pub(super) gateway: Option<Gateway>,
     pub(super) job: NativeJob,
     pub(super) pending: Pending,
-    pub(super) run_base: Base,
-    pub(super) build_base: Base,
+    pub(super) bases: Bases,
     pub(super) embedded: Embedded,
     pub(super) rung: String,
 }
@@ -127,7 +132,7 @@ pub struct Restored {
 }
 
 /// All buildpacks have run.
-pub struct Output_ {
+pub struct Finished {
     pub(super) plan: Plan,
     pub(super) built: Built,
 }
