@@ -23,8 +23,16 @@ const METADATA_NAMES: [&str; 7] = [
 
 /// Suffixes that are never public (RFC 6761, 6762, 8375, ICANN's `internal`, Kubernetes): not asked of an upstream
 /// proxy, which resolves by itself.
-const PRIVATE_SUFFIXES: [&str; 8] =
-    ["localhost", "local", "localdomain", "internal", "home.arpa", "intranet", "lan", "svc"];
+const PRIVATE_SUFFIXES: [&str; 8] = [
+    "localhost",
+    "local",
+    "localdomain",
+    "internal",
+    "home.arpa",
+    "intranet",
+    "lan",
+    "svc",
+];
 
 /// The network policy of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,7 +158,11 @@ impl NetworkPolicy {
 
     /// Whether a port may be dialled.
     pub fn check_port(&self, port: u16) -> Result<(), Why> {
-        if self.public()?.ports.contains(&port) { Ok(()) } else { Err(Why::Port) }
+        if self.public()?.ports.contains(&port) {
+            Ok(())
+        } else {
+            Err(Why::Port)
+        }
     }
 
     /// Whether a name may be looked up; what it resolves to is checked as well. The name is a normal one
@@ -163,7 +175,11 @@ impl NetworkPolicy {
         if policy.trusts(name) {
             return Ok(());
         }
-        if policy.denied_suffixes.iter().any(|denied| is_below(name, &plain_suffix(denied))) {
+        if policy
+            .denied_suffixes
+            .iter()
+            .any(|denied| is_below(name, &plain_suffix(denied)))
+        {
             return Err(Why::DeniedName);
         }
         Ok(())
@@ -204,7 +220,9 @@ impl NetworkPolicy {
 impl PublicPolicy {
     /// Whether the operator named this host.
     fn trusts(&self, name: &str) -> bool {
-        self.trusted_hosts.iter().any(|host| host.strip_suffix('.').unwrap_or(host).eq_ignore_ascii_case(name))
+        self.trusted_hosts
+            .iter()
+            .any(|host| host.strip_suffix('.').unwrap_or(host).eq_ignore_ascii_case(name))
     }
 }
 
@@ -215,7 +233,9 @@ pub fn normal_name(name: &str) -> Option<String> {
     let label_is_plain = |label: &str| {
         (1..=63).contains(&label.len())
             && !label.starts_with('-')
-            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
     };
     let is_plain = name.len() <= 253 && name.split('.').all(label_is_plain);
     is_plain.then(|| name.to_ascii_lowercase())
@@ -224,12 +244,17 @@ pub fn normal_name(name: &str) -> Option<String> {
 /// Whether `name` is `domain` or below it.
 fn is_below(name: &str, domain: &str) -> bool {
     !domain.is_empty()
-        && name.strip_suffix(domain).is_some_and(|front| front.is_empty() || front.ends_with('.'))
+        && name
+            .strip_suffix(domain)
+            .is_some_and(|front| front.is_empty() || front.ends_with('.'))
 }
 
 /// `*.Corp.Example.` and `.corp.example` mean `corp.example`.
 fn plain_suffix(written: &str) -> String {
-    written.trim_start_matches('*').trim_matches('.').to_ascii_lowercase()
+    written
+        .trim_start_matches('*')
+        .trim_matches('.')
+        .to_ascii_lowercase()
 }
 
 /// `127.1`, `0x7f.1` and `2130706433` are addresses to many programs, though no address to Rust's parser.
@@ -294,8 +319,8 @@ fn not_public_v6(address: Ipv6Addr) -> Result<(), Why> {
     }
 }
 
-/// The IPv4 address inside an IPv6 address of one of the transition forms; of the Teredo form the client's. For
-/// 64:ff9b:1::/48 the operator chose the prefix length, so the last 32 bits are read, as at /96.
+/// The IPv4 address inside an IPv6 address of one of the transition forms; of the Teredo form the client's. Below
+/// `64:ff9b:1::/48` networks choose a prefix length; the last 32 bits are read, as at /96.
 fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let last = |bits: [u16; 2]| {
         let [a, b] = bits[0].to_be_bytes();
@@ -303,16 +328,13 @@ fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
         Ipv4Addr::new(a, b, c, d)
     };
     match address.segments() {
-        // mapped (RFC 4291), compatible (RFC 4291), translated (RFC 2765)
-        [0, 0, 0, 0, 0, 0xffff | 0, high, low] | [0, 0, 0, 0, 0xffff, 0, high, low] => {
-            Some(last([high, low]))
-        }
-        // NAT64: well-known prefix (RFC 6052) and local use (RFC 8215)
-        [0x0064, 0xff9b, 0, 0, 0, 0, high, low] | [0x0064, 0xff9b, 1, _, _, _, high, low] => {
-            Some(last([high, low]))
-        }
-        // 6to4 (RFC 3056)
-        [0x2002, high, low, ..] => Some(last([high, low])),
+        // mapped and compatible (RFC 4291), translated (RFC 2765), NAT64's well-known prefix (RFC 6052) and its local
+        // one (RFC 8215), 6to4 (RFC 3056)
+        [0, 0, 0, 0, 0, 0xffff | 0, high, low]
+        | [0, 0, 0, 0, 0xffff, 0, high, low]
+        | [0x0064, 0xff9b, 0, 0, 0, 0, high, low]
+        | [0x0064, 0xff9b, 1, _, _, _, high, low]
+        | [0x2002, high, low, ..] => Some(last([high, low])),
         // Teredo (RFC 4380): the client's address is written with its bits turned over
         [0x2001, 0, .., high, low] => Some(last([!high, !low])),
         _ => None,
@@ -330,7 +352,10 @@ fn is_metadata_v4(address: Ipv4Addr) -> bool {
 
 /// `fd00:ec2::…` (EC2's metadata, time and EKS credentials) and GCE's.
 fn is_metadata_v6(address: Ipv6Addr) -> bool {
-    matches!(address.segments(), [0xfd00, 0x0ec2, 0, 0, 0, 0, 0, _] | [0xfd20, 0x00ce, 0, 0, 0, 0, 0, 0x0254])
+    matches!(
+        address.segments(),
+        [0xfd00, 0x0ec2, 0, 0, 0, 0, 0, _] | [0xfd20, 0x00ce, 0, 0, 0, 0, 0, 0x0254]
+    )
 }
 
 #[cfg(test)]
@@ -439,7 +464,10 @@ mod tests {
     fn own_addresses_are_refused_though_public() {
         let own: IpAddr = "203.0.113.9".parse().unwrap();
         assert_eq!(public().check_address(own, &[own]), Err(Why::OwnAddress));
-        assert_eq!(public().check_address(own, &["203.0.113.10".parse().unwrap()]), Ok(()));
+        assert_eq!(
+            public().check_address(own, &["203.0.113.10".parse().unwrap()]),
+            Ok(())
+        );
     }
 
     #[test]
@@ -463,7 +491,11 @@ mod tests {
             ("other.example", "10.9.9.9", Ok(())),
         ] {
             let address = address.parse().unwrap();
-            assert_eq!(policy.check_named_address(name, address, &[]), expected, "{name} {address}");
+            assert_eq!(
+                policy.check_named_address(name, address, &[]),
+                expected,
+                "{name} {address}"
+            );
         }
         let own = "10.0.0.1".parse().unwrap();
         assert_eq!(policy.check_named_address("mirror.example", own, &[own]), Ok(()));
@@ -472,7 +504,10 @@ mod tests {
     #[test]
     fn no_network_refuses_everything() {
         let none = NetworkPolicy::None;
-        assert_eq!(none.check_address("1.1.1.1".parse().unwrap(), &[]), Err(Why::NoNetwork));
+        assert_eq!(
+            none.check_address("1.1.1.1".parse().unwrap(), &[]),
+            Err(Why::NoNetwork)
+        );
         assert_eq!(
             none.check_named_address("a.example", "1.1.1.1".parse().unwrap(), &[]),
             Err(Why::NoNetwork)
@@ -496,7 +531,11 @@ mod tests {
     fn names_of_metadata_services_and_denied_domains_are_refused() {
         let policy = NetworkPolicy::Public(PublicPolicy {
             trusted_hosts: vec!["mirror.corp.example".to_owned(), "metadata".to_owned()],
-            denied_suffixes: vec!["*.Corp.Example.".to_owned(), ".bad.example".to_owned(), String::new()],
+            denied_suffixes: vec![
+                "*.Corp.Example.".to_owned(),
+                ".bad.example".to_owned(),
+                String::new(),
+            ],
             ..PublicPolicy::default()
         });
         for (name, expected) in [
@@ -541,7 +580,10 @@ mod tests {
         ] {
             assert_eq!(policy.check_name_for_proxy(name), expected, "{name}");
         }
-        assert_eq!(policy.check_address_for_proxy("10.0.0.1".parse().unwrap()), Ok(()));
+        assert_eq!(
+            policy.check_address_for_proxy("10.0.0.1".parse().unwrap()),
+            Ok(())
+        );
         assert_eq!(
             policy.check_address_for_proxy("1.1.1.1".parse().unwrap()),
             Err(Why::LiteralBehindProxy)
