@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hickory_proto::op::Edns;
 use hickory_proto::op::Message;
 use hickory_proto::op::MessageType;
 use hickory_proto::op::OpCode;
@@ -31,7 +32,7 @@ use crate::network::refusals::Refusal;
 /// A question over UDP; ours to refuse if longer.
 const QUESTION_BYTES_MAX: usize = 4096;
 /// Questions that are looked up at once.
-const QUESTIONS_AT_ONCE_MAX: usize = 64;
+const QUESTIONS_AT_ONCE_MAX: usize = 16;
 /// How long a job may keep an answer, in seconds. Whether the name still exists is asked again then; its address
 /// stays.
 const ANSWER_TTL: u32 = 10;
@@ -91,6 +92,9 @@ async fn answer(state: &State, question: &Message) -> Message {
     answer.metadata.recursion_desired = question.metadata.recursion_desired;
     answer.metadata.recursion_available = true;
     answer.add_queries(question.queries.iter().take(1).cloned());
+    if question.edns.is_some() {
+        answer.set_edns(Edns::new());
+    }
     match said {
         Said::Address(address) => {
             if let Some(query) = question.queries.first() {

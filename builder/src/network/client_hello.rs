@@ -1,7 +1,11 @@
 //! The server name that a TLS client asks for, read from its first message (RFC 8446 §4.1.2, RFC 6066 §3).
 
+use crate::model::policy::normal_name;
+
 /// Handshake message with its header, in bytes: post-quantum key shares make one of about 2 KiB.
 const HELLO_BYTES_MAX: usize = 32 << 10;
+/// Records that one message may be cut into.
+const RECORDS_MAX: usize = 64;
 const RECORD_HANDSHAKE: u8 = 22;
 const RECORD_BYTES_MAX: usize = 16 << 10;
 const MESSAGE_CLIENT_HELLO: u8 = 1;
@@ -36,7 +40,7 @@ struct Malformed;
 fn handshake_message(bytes: &[u8]) -> Result<Option<Vec<u8>>, Malformed> {
     let mut rest = bytes;
     let mut message = Vec::new();
-    loop {
+    for _ in 0..RECORDS_MAX {
         if rest.first().is_some_and(|kind| *kind != RECORD_HANDSHAKE)
             || rest.get(1).is_some_and(|major| *major != 3)
         {
@@ -65,6 +69,7 @@ fn handshake_message(bytes: &[u8]) -> Result<Option<Vec<u8>>, Malformed> {
             }
         }
     }
+    Err(Malformed)
 }
 
 /// The host name in a whole message; none if the message is malformed or names several.
@@ -97,10 +102,11 @@ fn host_name(contents: &[u8]) -> Option<String> {
     let kind = *list.take(1)?.first()?;
     let name = list.take_vector()?;
     let is_alone = kind == NAME_IS_A_HOST && list.0.is_empty();
-    let name = str::from_utf8(name)
+    // What is not a host name would only spoil the log.
+    str::from_utf8(name)
         .ok()
-        .filter(|name| is_alone && name.is_ascii())?;
-    Some(name.to_ascii_lowercase())
+        .filter(|_| is_alone)
+        .and_then(normal_name)
 }
 
 /// Takes from the front; none when there is not enough.
@@ -197,6 +203,15 @@ pub(super) mod tests {
         ] {
             assert_eq!(parse(bytes), Hello::NotTls, "{bytes:?}");
         }
+    }
+
+    #[test]
+    fn a_message_in_too_many_records_is_refused() {
+        let mut pieces = Vec::new();
+        for byte in &client_hello("registry.example")[5..] {
+            pieces.extend([22, 3, 1, 0, 1, *byte]);
+        }
+        assert_eq!(parse(&pieces), Hello::NotTls);
     }
 
     #[test]

@@ -113,7 +113,16 @@ async fn open(
 fn reason(error: &DialError) -> (Reason, Option<IpAddr>) {
     match error {
         DialError::Refused { why, address, .. } => (Reason::Policy(*why), *address),
-        other => (Reason::Unreachable(other.to_string()), None),
+        // The sentence around it names target and port already.
+        DialError::Resolve { source, .. } => (Reason::Unreachable(source.to_string()), None),
+        DialError::Connect { source, .. } => (Reason::Unreachable(source.to_string()), None),
+        DialError::Proxy { source, .. } => {
+            let why = format!("the upstream proxy made no tunnel: {source}");
+            (Reason::Unreachable(why), None)
+        }
+        DialError::OwnAddresses { .. } | DialError::TimedOut { .. } => {
+            (Reason::Unreachable(error.to_string()), None)
+        }
     }
 }
 

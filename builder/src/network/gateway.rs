@@ -139,8 +139,7 @@ impl Gateway {
             in_force: Mutex::new(in_force),
         });
         let tasks = TaskTracker::new();
-        // Each listener holds one permit while it waits.
-        let permits = Arc::new(Semaphore::new(setup.limits.connections_max + listeners.len()));
+        let permits = Arc::new(Semaphore::new(setup.limits.connections_max));
         for listener in listeners {
             let work = accept_all(Arc::clone(&state), listener, Arc::clone(&permits), tasks.clone());
             tasks.spawn(until_stopped(state.stop.clone(), work));
@@ -201,10 +200,13 @@ pub(super) async fn until_stopped(stop: CancellationToken, work: impl Future<Out
 }
 
 async fn accept_all(state: Arc<State>, listener: TcpListener, permits: Arc<Semaphore>, tasks: TaskTracker) {
-    while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
+    loop {
         match listener.accept().await {
             Ok((stream, _)) if reset_when_dropped(&stream).is_err() => drop(stream),
             Ok((stream, _)) => {
+                let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
+                    return;
+                };
                 let state = Arc::clone(&state);
                 tasks.spawn(async move {
                     connection::serve(&state, stream).await;

@@ -27,6 +27,4 @@ pub struct Sockets {
 }
 
 #[cfg(test)]
-mod namespace;
-#[cfg(test)]
 mod tests;

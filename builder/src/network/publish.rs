@@ -110,10 +110,13 @@ async fn accept_all(
     tasks: TaskTracker,
 ) {
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
+    loop {
         match listener.accept().await {
             Ok((outside, _)) if reset_when_dropped(&outside).is_err() => drop(outside),
             Ok((outside, _)) => {
+                let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
+                    return;
+                };
                 let (stop, connect_inside) = (stop.clone(), Arc::clone(&connect_inside));
                 tasks.spawn(async move {
                     let work = Box::pin(join(outside, connect_inside));

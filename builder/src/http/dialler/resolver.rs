@@ -31,8 +31,9 @@ const FAILURE_KEPT: Duration = Duration::from_secs(1);
 const NAMES_MAX: usize = 4096;
 /// Addresses of one name that are kept.
 const ADDRESSES_MAX: usize = 32;
-/// Questions to the machine's resolver at once; each holds a thread.
-const QUESTIONS_MAX: usize = 32;
+/// Questions to the machine's resolver at once, of all jobs; each holds a thread. A job asks far fewer at once, so
+/// that one with a slow name server of its own does not stop the others.
+const QUESTIONS_MAX: usize = 128;
 
 /// A name that brought no address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -201,5 +202,92 @@ impl Names {
             }
         }
         Arc::clone(slots.entry(name.to_owned()).or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_machine_s_resolver_reads_its_hosts_file() {
+        let found = SystemResolver::default().resolve("localhost").await.unwrap();
+        assert!(
+            !found.is_empty() && found.iter().all(IpAddr::is_loopback),
+            "{found:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn what_the_machine_s_resolver_refuses_by_itself_is_not_found() {
+        // A label that is too long is never asked of a name server.
+        let found = SystemResolver::default().resolve(&"a".repeat(64)).await;
+        assert_eq!(found, Err(ResolveError::NotFound));
+    }
+
+    #[test]
+    fn a_failure_of_the_resolver_is_not_a_missing_name() {
+        let why = "failed to lookup address information: Temporary failure in name resolution";
+        assert_eq!(
+            classify(&io::Error::other(why)),
+            ResolveError::Temporary { why: why.to_owned() }
+        );
+    }
+
+    /// Answers when the test lets it.
+    #[derive(Debug)]
+    struct Slow(Semaphore, std::sync::atomic::AtomicUsize);
+
+    impl Resolver for Slow {
+        fn resolve<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<IpAddr>, ResolveError>> {
+            self.1.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            Box::pin(async move {
+                self.0.acquire().await.unwrap().forget();
+                Ok(vec!["192.0.2.1".parse().unwrap(); 3])
+            })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_name_is_asked_once_at_a_time_and_again_when_it_is_old() {
+        let slow = Arc::new(Slow(Semaphore::new(0), std::sync::atomic::AtomicUsize::new(0)));
+        let names = Names::new(slow.clone());
+        let asked = || slow.1.load(std::sync::atomic::Ordering::SeqCst);
+        slow.0.add_permits(9);
+        let (one, two) = tokio::join!(names.lookup("a.example"), names.lookup("a.example"));
+        assert_eq!(one, two);
+        assert_eq!(one.unwrap().len(), 1);
+        assert_eq!(asked(), 1);
+        tokio::time::advance(FOUND_KEPT).await;
+        names.lookup("a.example").await.unwrap();
+        assert_eq!(asked(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_resolver_that_never_answers_is_given_up() {
+        let names = Names::new(Arc::new(Slow(
+            Semaphore::new(0),
+            std::sync::atomic::AtomicUsize::new(0),
+        )));
+        let answer = names.lookup("a.example").await;
+        assert_eq!(
+            answer,
+            Err(ResolveError::Temporary {
+                why: "no answer within 10 seconds".to_owned()
+            })
+        );
+    }
+
+    #[tokio::test]
+    async fn the_memory_is_bounded() {
+        let slow = Slow(
+            Semaphore::new(2 * NAMES_MAX),
+            std::sync::atomic::AtomicUsize::new(0),
+        );
+        let names = Names::new(Arc::new(slow));
+        for number in 0..NAMES_MAX + 10 {
+            names.lookup(&format!("host{number}.example")).await.unwrap();
+        }
+        assert!(names.slots.lock().unwrap().len() <= NAMES_MAX);
     }
 }
