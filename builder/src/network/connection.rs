@@ -46,8 +46,9 @@ async fn carry(state: &State, policy: &NetworkPolicy, mut inside: TcpStream) {
             }
         }
         Err(refusal) => {
-            drop(inside);
+            // In this order: who sees the reset finds the reason.
             state.refusals.record(*refusal);
+            drop(inside);
         }
     }
 }
