@@ -97,7 +97,8 @@ fn write_file(entry: &mut Entry<impl Read>, destination: &Path, inside: &Path) -
     written.map_err(|source| UnpackError::Write { path, source })
 }
 
-fn make_folders(destination: &Path, inside: &Path) -> Result<(), UnpackError> {
+/// Makes the folders of the relative path `inside` below `destination`, where they are not there yet.
+pub(crate) fn make_folders(destination: &Path, inside: &Path) -> Result<(), UnpackError> {
     let mut path = destination.to_path_buf();
     for part in inside.components() {
         path.push(part);

@@ -48,7 +48,7 @@ impl Buildpack for ProcfileBuildpack {
             output::warning(&warning);
         }
         for process in procfile.processes() {
-            output::line(&format!("{}: {}", process.name, process.command.escape_debug()));
+            output::line(&format!("{}: {}", process.name, process.command));
         }
         BuildResultBuilder::new().launch(launch(&procfile)?).build()
     }

@@ -60,6 +60,7 @@ fn look_up(host: &str, timeout: Duration) -> io::Result<Vec<IpAddr>> {
             }
             "it has no address".to_string()
         }
+        Ok(Err(error)) if error.is_no_records_found() => "there is no such name".to_string(),
         Ok(Err(error)) => error.to_string(),
         Err(_) => format!("no answer in {} seconds", timeout.as_secs()),
     };
@@ -103,7 +104,7 @@ mod tests {
         );
         let error = resolve("https://no-such-host.invalid/").unwrap_err().to_string();
         assert!(
-            error.contains("cannot resolve the name `no-such-host.invalid`"),
+            error.contains("cannot resolve the name `no-such-host.invalid`: "),
             "{error}"
         );
     }

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use ureq::Agent;
 use ureq::Body;
+use ureq::Proxy;
 use ureq::http::Response;
 use ureq::tls::Certificate;
 use ureq::tls::RootCerts;
@@ -191,6 +192,7 @@ impl HttpClient {
 
     fn send(&self, url: &str, accept: &str) -> Result<Response<Body>, HttpError> {
         let proxy = proxy_for(url, &self.env)?;
+        let shown_url = shown_route(url, proxy.as_ref());
         let request = self
             .agent
             .get(url)
@@ -198,16 +200,26 @@ impl HttpClient {
             .proxy(proxy)
             .build()
             .header("accept", accept);
-        request.call().map_err(|error| {
-            let url = hide_credentials(url);
-            match error {
-                ureq::Error::StatusCode(status) => HttpError::Status { url, status },
-                source => HttpError::Transport {
-                    url,
-                    source: Box::new(source),
-                },
-            }
+        request.call().map_err(|error| match error {
+            ureq::Error::StatusCode(status) => HttpError::Status {
+                url: shown_url,
+                status,
+            },
+            source => HttpError::Transport {
+                url: shown_url,
+                source: Box::new(source),
+            },
         })
+    }
+}
+
+/// The URL for a message, with the proxy that it goes through: a refused connection is often the proxy's.
+fn shown_route(url: &str, proxy: Option<&Proxy>) -> String {
+    let is_direct = |proxy: &Proxy| url.parse().is_ok_and(|url| proxy.is_no_proxy(&url));
+    let shown = hide_credentials(url);
+    match proxy.filter(|proxy| !is_direct(proxy)) {
+        Some(proxy) => format!("{shown} through the proxy {}:{}", proxy.host(), proxy.port()),
+        None => shown,
     }
 }
 

@@ -68,7 +68,12 @@ fn a_proxy_of_the_environment_is_used() {
     env.insert("https_proxy", server.url(""));
     let client = HttpClient::new(&env).unwrap();
     let error = client.send("https://registry.invalid/npm", "*/*").unwrap_err();
-    assert!(error.to_string().contains("403"), "{error}");
+    let told = error.to_string();
+    assert!(
+        told.starts_with("GET https://registry.invalid/npm through the proxy 127.0.0.1:"),
+        "{told}"
+    );
+    assert!(told.contains("403"), "{told}");
     assert!(
         server.last_request().starts_with("CONNECT registry.invalid:443 "),
         "{}",

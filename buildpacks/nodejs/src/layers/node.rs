@@ -10,6 +10,7 @@ use crate::release::Package;
 use crate::release::Release;
 use crate::unpack::UnpackError;
 use crate::unpack::UnpackLimits;
+use crate::unpack::make_folders;
 use crate::unpack::unpack_package;
 use libcnb::build::BuildContext;
 use libcnb::data::layer_name;
@@ -22,7 +23,6 @@ use libcnb::layer_env::ModificationBehavior;
 use libcnb::layer_env::Scope;
 use serde::Deserialize;
 use serde::Serialize;
-use std::fs;
 use std::io;
 use std::io::Seek;
 use std::os::unix::fs::symlink;
@@ -116,8 +116,8 @@ pub(crate) fn install_node(
 }
 
 fn fill_layer(client: &HttpClient, release: &Release, layer: &Path) -> Result<(), InstallNodeError> {
-    install_package(client, &release.node, layer, layer)?;
-    install_package(client, &release.npm, layer, &layer.join(NPM_FOLDER))?;
+    install_package(client, &release.node, layer, Path::new(""))?;
+    install_package(client, &release.npm, layer, Path::new(NPM_FOLDER))?;
     for (program, script) in [("npm", "npm-cli.js"), ("npx", "npx-cli.js")] {
         let path = layer.join("bin").join(program);
         symlink(format!("../{NPM_FOLDER}/bin/{script}"), &path)
@@ -126,12 +126,12 @@ fn fill_layer(client: &HttpClient, release: &Release, layer: &Path) -> Result<()
     Ok(())
 }
 
-/// Downloads beside the target, and unpacks only what has the listed hash.
+/// Unpacks `package` into the folder `inside` of the layer, if what was downloaded has the listed hash.
 fn install_package(
     client: &HttpClient,
     package: &Package,
     layer: &Path,
-    destination: &Path,
+    inside: &Path,
 ) -> Result<(), InstallNodeError> {
     let (name, version) = (package.name, package.version.to_string());
     output::line(&format!("Downloading {name} {version}"));
@@ -159,15 +159,13 @@ fn install_package(
         });
     }
     tarball.rewind().map_err(write_error)?;
-    fs::create_dir_all(destination).map_err(|source| InstallNodeError::Write {
-        path: destination.to_path_buf(),
-        source,
-    })?;
-    unpack_package(tarball, destination, UNPACK_LIMITS).map_err(|source| InstallNodeError::Unpack {
-        package: name,
-        version,
-        source,
-    })
+    make_folders(layer, inside)
+        .and_then(|()| unpack_package(tarball, &layer.join(inside), UNPACK_LIMITS))
+        .map_err(|source| InstallNodeError::Unpack {
+            package: name,
+            version,
+            source,
+        })
 }
 
 /// Production unless the user says otherwise; and `npm start` neither asks for updates nor writes logs.
@@ -188,6 +186,7 @@ mod tests {
     use super::*;
     use crate::test_server::TestServer;
     use libcnb::Env;
+    use std::fs;
 
     fn tarball() -> Vec<u8> {
         let mut header = tar::Header::new_ustar();
@@ -226,7 +225,7 @@ mod tests {
         let server = serve(&tarball());
         let package = package(server.url("/npm.tgz"), sha2::Sha512::digest(tarball()).into());
         let client = HttpClient::new(&Env::new()).unwrap();
-        install_package(&client, &package, layer.path(), &layer.path().join(NPM_FOLDER)).unwrap();
+        install_package(&client, &package, layer.path(), Path::new(NPM_FOLDER)).unwrap();
         assert!(layer.path().join(NPM_FOLDER).join("bin/npm-cli.js").is_file());
         assert_eq!(fs::read_dir(layer.path()).unwrap().count(), 1);
     }
@@ -237,7 +236,7 @@ mod tests {
         let server = serve(&tarball());
         let package = package(server.url("/npm.tgz"), [0; 64]);
         let client = HttpClient::new(&Env::new()).unwrap();
-        let error = install_package(&client, &package, layer.path(), &layer.path().join("npm")).unwrap_err();
+        let error = install_package(&client, &package, layer.path(), Path::new("npm")).unwrap_err();
         assert!(matches!(error, InstallNodeError::Integrity { .. }), "{error}");
         assert_eq!(fs::read_dir(layer.path()).unwrap().count(), 0);
     }
