@@ -1,8 +1,9 @@
 //! The table of Node.js release lines: which are long-term support, and which npm goes with each.
 //!
-//! Written on 2026-11-22 from the `node_version.h` of the newest package of each line (`NODE_VERSION_IS_LTS`,
-//! `NODE_VERSION_LTS_CODENAME`) and from the npm that Node.js ships with it. A commit changes it; a version that is
-//! newer than the table installs all the same.
+//! Written on 2026-11-22. `lts` is what `node_version.h` in the newest package of each line says
+//! (`NODE_VERSION_IS_LTS`, `NODE_VERSION_LTS_CODENAME`); `ended` is the month of Node.js' release schedule, and was
+//! not looked up again; `npm_major` is our choice, about what Node.js ships, and each npm's own `engines` are asked
+//! besides. A commit changes it; a version that is newer than the table installs all the same.
 
 /// One major version of Node.js.
 #[derive(Debug, PartialEq, Eq)]
