@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::base::Base;
+use crate::base::ensure::Base;
+use crate::base::mirror::Mirrors;
 use crate::buildpack::build::Built;
 use crate::buildpack::detect::Detected;
 use crate::buildpack::setting::Setting;
@@ -51,7 +52,7 @@ pub struct Tools<'a> {
 #[derive(Debug, Clone)]
 pub struct BuilderSettings {
     /// Where the base's packages come from.
-    pub archive: crate::base::Archive,
+    pub mirrors: Mirrors,
     /// Who the worker is on this machine.
     pub identity: Identity,
     /// The certificates of authorities that jobs trust beside their image's own.
@@ -59,7 +60,7 @@ pub struct BuilderSettings {
     /// Where build steps may connect to.
     pub network: NetworkPolicy,
     /// Proxies that the worker dials through.
-    pub proxy: crate::http::dialler::UpstreamProxy,
+    pub proxy: crate::http::dialler::proxy::UpstreamProxy,
     /// The time, for the archive's expiry and the base's age.
     pub now: Timestamp,
 }
