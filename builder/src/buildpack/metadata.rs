@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use packhorse_spec::identifier::NameError;
+use packhorse_spec::identifier::ProcessType;
 use packhorse_spec::labels::lifecycle::BuildpackLayers;
 use packhorse_spec::labels::lifecycle::LayerLabel;
 use packhorse_spec::labels::lifecycle::LayerSha;
@@ -54,6 +56,12 @@ pub enum MetadataError {
         /// The layer.
         layer: String,
     },
+    /// A process type cannot be the name of a link in `/cnb/process`.
+    #[error("cannot start processes by their type: {source}")]
+    ProcessType {
+        /// Which, and why.
+        source: NameError,
+    },
     /// The exporter has not given a digest.
     #[error("layer {layer} of buildpack {buildpack} was not exported")]
     NotExported {
@@ -69,6 +77,7 @@ impl Failure for MetadataError {
         match self {
             Self::NothingToReuse { .. } => Facts::user("layer_not_reusable"),
             Self::CachedWithoutContents { .. } => Facts::user("layer_without_contents"),
+            Self::ProcessType { .. } => Facts::user("process_type_invalid"),
             Self::NotExported { .. } => Facts::bug("layer_not_exported"),
         }
     }
@@ -136,6 +145,14 @@ pub fn launch_layers(
         });
     }
     Ok(all)
+}
+
+/// The types of the processes, sorted: the names of the links in `/cnb/process`.
+pub fn process_types(built: &Built) -> Result<Vec<ProcessType>, MetadataError> {
+    let types = built.processes.iter().map(|process| process.process_type.parse());
+    types
+        .collect::<Result<_, _>>()
+        .map_err(|source| MetadataError::ProcessType { source })
 }
 
 /// The cached layers of each buildpack. One without contents is not cached.

@@ -27,3 +27,6 @@ pub mod sbom;
 pub mod output;
 
 pub mod metadata;
+
+#[cfg(test)]
+mod tests;

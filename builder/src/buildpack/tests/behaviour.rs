@@ -1,0 +1,1 @@
+//! Buildpacks of our own, one for each behaviour.
