@@ -156,6 +156,58 @@ fn incomplete_tail(bytes: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::buildpack::library::Installed;
+    use crate::buildpack::library::Library;
+    use crate::model::failure::Failure as _;
+    use packhorse_spec::group_toml::GroupMember;
+
+    #[test]
+    fn each_way_to_end_has_its_failure() {
+        let descriptor = b"api = '0.12'\n[buildpack]\nid = 'a'\n".to_vec();
+        let library = Library::new([Installed {
+            directory: "/cnb/buildpacks/a/1".into(),
+            descriptor,
+            digest: None,
+        }]);
+        let id = "a".parse().unwrap();
+        let (version, buildpack) = library.find(&id, None).unwrap();
+        let member = GroupMember {
+            id,
+            version,
+            api: "0.12".into(),
+            homepage: String::new(),
+        };
+        let participant = Participant { member, buildpack };
+        assert!(check(&participant, Exit::Code(0)).is_ok());
+        let after = std::time::Duration::from_secs(90);
+        let cases = [
+            (
+                Exit::Code(100),
+                "buildpack_failed",
+                "buildpack a@1 failed in its build step: bin/build exited with code 100",
+            ),
+            (
+                Exit::Signal(11),
+                "buildpack_failed",
+                "buildpack a@1 failed in its build step: bin/build was ended by signal 11",
+            ),
+            (
+                Exit::TimedOut { after },
+                "buildpack_timed_out",
+                "buildpack a@1 was still building after 90 seconds",
+            ),
+            (
+                Exit::OutOfMemory { limit_bytes: 5 },
+                "buildpack_out_of_memory",
+                "buildpack a@1 used more memory than the limit of 5 bytes",
+            ),
+            (Exit::Cancelled, "interrupted", "interrupted"),
+        ];
+        for (exit, code, message) in cases {
+            let error = check(&participant, exit).unwrap_err();
+            assert_eq!((error.facts().code, error.to_string().as_str()), (code, message));
+        }
+    }
 
     #[test]
     fn characters_that_are_cut_in_two_stay_whole() {

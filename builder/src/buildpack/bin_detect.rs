@@ -1,6 +1,6 @@
 //! One run of a buildpack's `bin/detect`.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
@@ -64,7 +64,7 @@ pub fn run(
     job.remove(&folder)?;
     job.make_directory(&folder)?;
     job.write_file(&plan, b"", 0o600)?;
-    let result = run_with_plan(job, setting, participant, plan);
+    let result = run_with_plan(job, setting, participant, &plan);
     job.remove(&folder)?;
     result
 }
@@ -73,18 +73,14 @@ fn run_with_plan(
     job: &dyn Job,
     setting: &Setting,
     participant: &Participant,
-    plan: PathBuf,
+    plan: &Path,
 ) -> Result<Ran, NoVerdict> {
     let buildpack = &participant.buildpack;
     let program = buildpack.directory.join("bin/detect");
     let command = Command {
         name: format!("{} bin/detect", participant.name()),
-        arguments: vec![
-            program.into(),
-            setting.paths.platform.clone().into(),
-            plan.clone().into(),
-        ],
-        environment: setting.variables(&setting.outside, buildpack, Step::Detect { plan: &plan }),
+        arguments: vec![program.into(), setting.paths.platform.clone().into(), plan.into()],
+        environment: setting.variables(&setting.outside, buildpack, Step::Detect { plan }),
         working_directory: setting.paths.app.clone(),
         run_as: RunAs::User,
         timeout: None,
@@ -97,7 +93,7 @@ fn run_with_plan(
     })?;
     let output = output.into_inner().unwrap_or_else(PoisonError::into_inner);
     let outcome = match exit {
-        Exit::Code(0) => read_plan(job, &plan)?,
+        Exit::Code(0) => read_plan(job, plan)?,
         Exit::Code(DOES_NOT_FIT) => {
             let reason = last_line(&output).unwrap_or_else(|| "does not fit".to_owned());
             Outcome {
@@ -118,7 +114,7 @@ fn run_with_plan(
     Ok(Ran { outcome, output })
 }
 
-fn read_plan(job: &dyn Job, path: &std::path::Path) -> Result<Outcome, JobError> {
+fn read_plan(job: &dyn Job, path: &Path) -> Result<Outcome, JobError> {
     let read = match job.read_file(path, PLAN_BYTES_MAX) {
         Ok(read) => read,
         // Something else in its place, or too large: the buildpack's fault, not the sandbox's.

@@ -93,7 +93,7 @@ pub enum BuildError {
         /// `id@version`.
         buildpack: String,
         /// What.
-        source: OutputError,
+        source: Box<OutputError>,
     },
     /// The sandbox failed.
     #[error(transparent)]
@@ -164,7 +164,7 @@ fn blame(participant: &Participant, source: OutputError) -> BuildError {
         OutputError::Layers(LayersError::Job(source @ JobError::Ended { .. })) => BuildError::Job(source),
         source => BuildError::OutputInvalid {
             buildpack: participant.name(),
-            source,
+            source: Box::new(source),
         },
     }
 }

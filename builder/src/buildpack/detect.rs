@@ -193,10 +193,11 @@ impl Detector<'_> {
                     scope.spawn(move || bin_detect::run(job, setting, participant, number))
                 })
                 .collect();
-            let joined = running.into_iter().map(|thread| thread.join());
-            joined
-                .map(|result| result.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-                .collect()
+            let joined = running.into_iter().map(|thread| match thread.join() {
+                Ok(ran) => ran,
+                Err(panic) => std::panic::resume_unwind(panic),
+            });
+            joined.collect()
         });
         // What a bin/detect left running must not see the next one.
         job.sweep()?;

@@ -152,10 +152,10 @@ impl Environment {
                 (Some(b"override"), _) | (None, NoSuffix::Override) => {
                     self.0.insert(name.to_owned(), value.to_owned());
                 }
-                (Some(b"default"), _) | (None, NoSuffix::Default) => {
-                    if self.get(name).is_none_or(OsStr::is_empty) {
-                        self.0.insert(name.to_owned(), value.to_owned());
-                    }
+                (Some(b"default"), _) | (None, NoSuffix::Default)
+                    if self.get(name).is_none_or(OsStr::is_empty) =>
+                {
+                    self.0.insert(name.to_owned(), value.to_owned());
                 }
                 (Some(b"append"), _) => self.put_behind(name, value, delimiter),
                 (Some(b"prepend"), _) => self.put_in_front(name, value, delimiter),
@@ -297,7 +297,8 @@ mod tests {
 
     #[test]
     fn suffixes_do_what_they_say() {
-        let cases: &[(&[(&str, &str)], &[(&str, &str)], Option<&str>)] = &[
+        type Files = &'static [(&'static str, &'static str)];
+        let cases: &[(Files, Files, Option<&str>)] = &[
             (&[("X", "a")], &[("X.append", "b"), ("X.delim", ":")], Some("a:b")),
             (
                 &[("X", "a")],

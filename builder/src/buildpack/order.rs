@@ -184,7 +184,7 @@ pub fn search<E: From<OrderError>>(
     order: &Verified,
     library: &Library,
     takes_part: &dyn Fn(&Buildpack) -> bool,
-    detect: &mut dyn FnMut(&[Member]) -> Result<Vec<Outcome>, E>,
+    detect: &mut Detect<'_, E>,
 ) -> Result<Search, E> {
     let mut searcher = Searcher {
         library,
@@ -206,6 +206,9 @@ pub fn search<E: From<OrderError>>(
     })
 }
 
+/// Tells what the `bin/detect` of each member came to.
+pub type Detect<'a, E> = dyn FnMut(&[Member]) -> Result<Vec<Outcome>, E> + 'a;
+
 enum Ending {
     Found {
         group: Vec<Participant>,
@@ -219,7 +222,7 @@ enum Ending {
 struct Searcher<'a, E> {
     library: &'a Library,
     takes_part: &'a dyn Fn(&Buildpack) -> bool,
-    detect: &'a mut dyn FnMut(&[Member]) -> Result<Vec<Outcome>, E>,
+    detect: &'a mut Detect<'a, E>,
     depth: usize,
     tried: usize,
     rejected: Vec<Rejected>,
@@ -367,6 +370,8 @@ impl<E: From<OrderError>> Searcher<'_, E> {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
     use crate::buildpack::library::Installed;
     use crate::buildpack::resolve::Verdict;
@@ -382,9 +387,11 @@ mod tests {
                 for entry in group.split_whitespace() {
                     let (id, rest) = entry.split_at(1);
                     let (version, optional) = (rest.trim_end_matches('?'), rest.ends_with('?'));
-                    descriptor.push_str(&format!(
-                        "[[order.group]]\nid='{id}'\nversion='{version}'\noptional={optional}\n"
-                    ));
+                    writeln!(
+                        descriptor,
+                        "[[order.group]]\nid='{id}'\nversion='{version}'\noptional={optional}"
+                    )
+                    .unwrap();
                 }
             }
             let directory = format!("/cnb/buildpacks/{id}/{version}").into();
@@ -408,13 +415,12 @@ mod tests {
             reason: String::new(),
         };
         let mut detect = |members: &[Member]| Ok::<_, OrderError>(vec![outcome.clone(); members.len()]);
-        match search(&verified, library, &|_| true, &mut detect)? {
-            Search::NotFound { rejected, .. } => Ok(rejected
-                .iter()
-                .map(|rejected| rejected.group.join(" ").replace('@', ""))
-                .collect()),
-            Search::Found { .. } => panic!("nothing passes"),
-        }
+        let search = search(&verified, library, &|_| true, &mut detect)?;
+        let (Search::Found { rejected, .. } | Search::NotFound { rejected, .. }) = search;
+        Ok(rejected
+            .iter()
+            .map(|rejected| rejected.group.join(" ").replace('@', ""))
+            .collect())
     }
 
     const ONE: &str = "[[order]]\n[[order.group]]\nid='E'\nversion='1'\n";

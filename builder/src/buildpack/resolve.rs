@@ -335,7 +335,7 @@ mod tests {
                     .collect(),
                 plan,
             ),
-            other => panic!("{other:?}"),
+            misfit @ Resolution::DoesNotFit { .. } => panic!("{misfit:?}"),
         }
     }
 

@@ -193,7 +193,11 @@ mod tests {
             (target("", "", Some(("", "13"))), true),
         ];
         for (target, expected) in cases {
-            assert_eq!(fits(&debian(), &[target.clone()]), expected, "{target:?}");
+            assert_eq!(
+                fits(&debian(), std::slice::from_ref(&target)),
+                expected,
+                "{target:?}"
+            );
         }
         assert!(fits(&debian(), &[]));
         let unknown = RunTarget {

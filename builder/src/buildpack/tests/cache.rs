@@ -38,13 +38,7 @@ fn layers_come_back_as_the_reference_restores_them() {
 
 fn run(case: &Path, build: &toml::Value, expected: &Path, between: &mut Between) {
     let fixture = Fixture::of_case(case, &toml::Table::new());
-    let setup = build["setup"].as_str().unwrap();
-    let status = std::process::Command::new("sh")
-        .args(["-c", setup])
-        .current_dir(fixture.job.host("workspace"))
-        .status()
-        .unwrap();
-    assert!(status.success());
+    fixture.set_up(build["setup"].as_str().unwrap());
     if build.get("fresh_cache").is_some() {
         between.forget_cache();
     }

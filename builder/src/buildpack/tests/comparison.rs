@@ -81,9 +81,9 @@ fn collect_files(folder: &Path, files: &mut Vec<std::path::PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            collect_files(&path, files)
+            collect_files(&path, files);
         } else {
-            files.push(path)
+            files.push(path);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A recorded build or a buildpack of our own, laid into a job and run as far as this module goes.
 
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
@@ -157,20 +158,36 @@ impl Fixture {
             fixture.install_at(&folder, None);
             let descriptor = descriptor_of(&folder);
             let (id, version) = (descriptor.buildpack.id, descriptor.buildpack.version.unwrap());
-            fixture
-                .order
-                .push_str(&format!("[[order.group]]\nid = '{id}'\nversion = '{version}'\n"));
+            writeln!(
+                fixture.order,
+                "[[order.group]]\nid = '{id}'\nversion = '{version}'"
+            )
+            .unwrap();
         }
         fixture
     }
 
     fn install_at(&self, folder: &Path, place: Option<&str>) {
-        let place = place.map(str::to_owned).unwrap_or_else(|| {
-            let table = read_toml(&folder.join("buildpack.toml"));
-            let text = |key: &str| table["buildpack"][key].as_str().unwrap().to_owned();
-            format!("{}/{}", escape_id(&text("id")), text("version"))
-        });
+        let place = place.map_or_else(
+            || {
+                let table = read_toml(&folder.join("buildpack.toml"));
+                let text = |key: &str| table["buildpack"][key].as_str().unwrap().to_owned();
+                format!("{}/{}", escape_id(&text("id")), text("version"))
+            },
+            str::to_owned,
+        );
         copy_tree(folder, &self.job.host("cnb/buildpacks").join(place));
+    }
+
+    /// Runs a case's own preparation in the app's folder.
+    pub(super) fn set_up(&self, script: &str) {
+        let mut shell = std::process::Command::new("sh");
+        let status = shell
+            .args(["-c", script])
+            .current_dir(self.job.host("workspace"))
+            .status()
+            .unwrap();
+        assert!(status.success(), "{script}");
     }
 
     /// What steps of this build are told.
@@ -216,6 +233,11 @@ impl Fixture {
 
     /// The build, with `config/metadata.toml` at its end.
     pub(super) fn build(&self, detected: &Detected) -> Result<Built, Failed> {
+        self.build_told_to(detected, &self.heard)
+    }
+
+    /// The build, told to somebody.
+    pub(super) fn build_told_to(&self, detected: &Detected, events: &dyn Events) -> Result<Built, Failed> {
         let (setting, cancel) = (self.setting(), Cancel::default());
         let mut done = Vec::new();
         let built = run_buildpacks(
@@ -223,11 +245,16 @@ impl Fixture {
             &setting,
             &detected.group,
             detected.plan.clone(),
-            &self.heard,
+            events,
             &cancel,
             &mut |output| done.push(output.member.clone()),
         )?;
-        assert_eq!(done, built.group, "each buildpack is reported once it is done");
+        if done != built.group {
+            return Err(Failed {
+                code: "not_reported",
+                message: format!("only {done:?} were reported"),
+            });
+        }
         write_build_metadata(&self.job, &self.paths, &build_metadata(&built))?;
         Ok(built)
     }

@@ -40,6 +40,12 @@ impl Between {
         }
     }
 
+    /// Loses a cached layer's folder, behind the back of what is recorded.
+    pub(super) fn lose_layer(&self, place: &str) {
+        fs::remove_dir_all(self.folder.path().join("layers").join(place)).unwrap();
+    }
+
+    /// Loses the whole cache.
     pub(super) fn forget_cache(&mut self) {
         self.cache = None;
         fs::remove_dir_all(self.folder.path().join("layers")).unwrap();
@@ -56,6 +62,10 @@ impl Between {
         let cached = self.folder.path().join("layers");
         if cached.exists() {
             copy_tree(&cached, &fixture.job.host("layers"));
+        }
+        let sboms = self.folder.path().join("sbom");
+        if sboms.exists() && !skip_layers {
+            copy_tree(&sboms, &fixture.job.host("layers/sbom"));
         }
         let group: Vec<_> = detected
             .group
@@ -113,6 +123,17 @@ impl Between {
             }
         }
         self.cache = Some(cache);
+        // The SBOM layers of the image and of the cache.
+        for kind in ["launch", "cache"] {
+            let kept = self.folder.path().join("sbom").join(kind);
+            let made = fixture.job.host("layers/sbom").join(kind);
+            if kept.exists() {
+                fs::remove_dir_all(&kept).unwrap();
+            }
+            if made.exists() {
+                copy_tree(&made, &kept);
+            }
+        }
         Ok(())
     }
 }
@@ -130,7 +151,9 @@ fn describe(path: &Path, bytes: &mut Vec<u8>) {
             .map(|entry| entry.unwrap().path())
             .collect();
         names.sort();
-        names.iter().for_each(|name| describe(name, bytes));
+        for name in &names {
+            describe(name, bytes);
+        }
     } else {
         bytes.extend_from_slice(&fs::read(path).unwrap());
     }

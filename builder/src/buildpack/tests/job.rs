@@ -175,9 +175,10 @@ impl Job for BwrapJob {
             .start(command)
             .expect("bubblewrap must be installed for these tests");
         let (sender, receiver) = mpsc::channel();
-        let mut pipes: Vec<(Stream, Box<dyn std::io::Read + Send>)> = Vec::new();
-        pipes.push((Stream::Stdout, Box::new(child.stdout.take().unwrap())));
-        pipes.push((Stream::Stderr, Box::new(child.stderr.take().unwrap())));
+        let pipes: [(Stream, Box<dyn std::io::Read + Send>); 2] = [
+            (Stream::Stdout, Box::new(child.stdout.take().unwrap())),
+            (Stream::Stderr, Box::new(child.stderr.take().unwrap())),
+        ];
         for (stream, mut pipe) in pipes {
             let sender = sender.clone();
             std::thread::spawn(move || {
@@ -309,7 +310,9 @@ impl Job for BwrapJob {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<(), JobError> {
-        assert_eq!(from.parent(), to.parent());
+        if from.parent() != to.parent() {
+            return Err(failed("rename", from, "not within one folder"));
+        }
         let (_from_folder, from_place) = self.place("rename", from)?;
         let (_to_folder, to_place) = self.place("rename", to)?;
         fs::rename(from_place, to_place).map_err(|why| failed("rename", from, why))
