@@ -205,9 +205,15 @@ pub(super) mod tests {
             } else {
                 "Version: 1\n"
             };
-            text += &format!(
-                "{paragraph}\n{version}Architecture: amd64\nFilename: f\nSize: 1\nSHA256: {digest}\n\n"
-            );
+            text += paragraph;
+            text += &[
+                "\n",
+                version,
+                "Architecture: amd64\nFilename: f\nSize: 1\nSHA256: ",
+                &digest,
+                "\n\n",
+            ]
+            .concat();
         }
         index.add_list(SUITES[0], text.as_bytes()).unwrap();
         index.find_provided();
