@@ -3,14 +3,12 @@
 use std::cell::Cell;
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
 use git2::AutotagOption;
 use git2::Direction;
-use git2::ErrorCode;
 use git2::FetchOptions;
 use git2::Remote;
 use git2::RemoteCallbacks;
@@ -59,7 +57,7 @@ pub(super) fn connected<T>(
         connection.cancel.check()?;
         let location = &connection.location;
         let url = match location.scheme() {
-            Scheme::File if !Path::new(location.path()).exists() => return Err(no_repository(location)),
+            Scheme::File if git2::Repository::open(location.path()).is_err() => return Err(no_repository(location)),
             // A bare path with a colon in it would be ssh to libgit2.
             Scheme::File => format!("file://{}", location.path().replace('%', "%25")),
             Scheme::Https | Scheme::Http | Scheme::Ssh => REMOTE_URL.to_owned(),
@@ -138,9 +136,6 @@ fn failure(connection: &Connection, doing: &'static str, source: git2::Error) ->
     }
     if let Err(cancelled) = connection.cancel.check() {
         return cancelled.into();
-    }
-    if connection.location.scheme() == Scheme::File && source.code() == ErrorCode::NotFound {
-        return no_repository(&connection.location);
     }
     GitError::Library { doing, url: connection.location.to_string(), source }
 }
