@@ -145,7 +145,8 @@ pub fn run_buildpacks(
                     .map_err(Into::into)
             })
             .map_err(|source| blame(participant, source))?;
-        apply_build_layers(job, &mut environment, &output.layers)?;
+        apply_build_layers(job, &mut environment, &output.layers)
+            .map_err(|source| blame(participant, source.into()))?;
         warn(events, participant, &output);
         after_buildpack(&output);
         gathered.add(output);
