@@ -27,6 +27,8 @@ use crate::support::git::GitServer;
 use crate::support::git::Work;
 use crate::support::git::git;
 use crate::support::git::git_with_input;
+use crate::support::registry::DockerRegistry;
+use crate::support::registry::Guard;
 
 /// A machine that fetches.
 struct Machine {
@@ -615,4 +617,38 @@ fn a_work_tree_is_clean_by_its_part() {
     assert!(!work_tree(&work.path().join("other")).unwrap().clean);
     assert_eq!(work_tree(tempfile::tempdir().unwrap().path()), None);
     assert_eq!(work_tree(&Work::new().path()), None);
+}
+
+#[test]
+fn a_certificate_that_is_not_trusted_is_told_apart() {
+    let server = DockerRegistry::start(Guard::Tls);
+    let mut machine = Machine::new();
+    let url = format!("https://{}/app", server.host());
+    assert_eq!(machine.fails(&url).0, "source_certificate");
+    // With its CA it is a server, but not one of git's.
+    machine.settings.http.ca_files = vec![server.ca_file()];
+    assert_eq!(machine.fails(&url).0, "source_not_found");
+}
+
+#[test]
+fn many_at_once_share_one_mirror() {
+    let work = Work::new();
+    let commit = work.commit("a.txt", "1");
+    let server = GitServer::start(work.folder.path(), None);
+    let machine = Machine::new();
+    let url = format!("{}/app/.git", server.url());
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..6)
+            .map(|_| scope.spawn(|| machine.resolve(&url).unwrap().commit))
+            .collect();
+        for worker in workers {
+            assert_eq!(worker.join().unwrap(), commit);
+        }
+    });
+    let (requests, _) = server.take_requests();
+    let packs = requests
+        .iter()
+        .filter(|request| request.starts_with("POST"))
+        .count();
+    assert_eq!((requests.len(), packs), (8, 2), "{requests:?}");
 }

@@ -635,3 +635,38 @@ async fn a_cancelled_push_ends_at_once() {
     assert_eq!(outcome.unwrap_err().facts().code, "cancelled");
     assert!(start.elapsed() < Duration::from_secs(5));
 }
+
+#[tokio::test]
+async fn a_blob_from_elsewhere_is_fetched_without_credentials() {
+    let storage = Scripted::start(|_| Response::status(200).body("bytes"));
+    let place = format!(
+        "http://localhost:{}/storage?signature=1",
+        storage.host().rsplit(':').next().unwrap()
+    );
+    let server = Scripted::start(move |request: &Request| match request.authorization {
+        None => Response::status(401).with("WWW-Authenticate", "Basic realm=x"),
+        Some(_) => Response::status(307).with("Location", place.clone()),
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let (descriptor, _) = blob(&folder, "blob", b"bytes", LAYER_GZIP);
+    let registry = client(vec![], Some((&server.host(), "me:s3cret")));
+    let image = reference(&server.host(), "app");
+    assert_eq!(
+        registry.blob_bytes(&image, &descriptor, 100).await.unwrap(),
+        b"bytes"
+    );
+    assert_eq!(storage.requests()[0].authorization, None);
+}
+
+#[tokio::test]
+async fn a_password_is_not_sent_to_a_token_server_without_tls() {
+    let server = Scripted::start(|_| {
+        Response::status(401).with("WWW-Authenticate", "Bearer realm=\"http://auth.example/token\"")
+    });
+    let registry = client(vec![], Some((&server.host(), "me:s3cret")));
+    let error = registry
+        .head(&reference(&server.host(), "app"))
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("not spoken to by TLS"), "{error}");
+}
