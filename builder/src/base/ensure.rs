@@ -574,7 +574,7 @@ mod tests {
             let mut request = request(folder.path(), None);
             (request.flavour, request.mirrors, request.now) = (flavour, Mirrors::default(), Timestamp(now));
             let base = ensured(request, &client).await.unwrap();
-            assert_eq!(base.stale_days, 0);
+            assert!(base.stale_days < 10, "{}", base.stale_days);
             let release = std::fs::read_to_string(base.root.join("etc/os-release")).unwrap();
             assert!(release.contains("VERSION_CODENAME=trixie"), "{release}");
             let status = std::fs::read_to_string(base.root.join("var/lib/dpkg/status")).unwrap();
