@@ -24,6 +24,7 @@ use crate::base::resolve::resolve;
 use crate::base::sink::LayerSink;
 use crate::events::Cancel;
 use crate::events::Event;
+use crate::events::Events;
 use crate::events::Watcher;
 use crate::http::client::Client;
 use crate::model::descriptor::LayerDescriptor;
@@ -85,6 +86,7 @@ pub async fn ensure(
     cancel: &Cancel,
 ) -> Result<Base, BaseError> {
     if let Some(base) = find(&request)? {
+        tell_age(&base, &**watcher);
         return Ok(base);
     }
     let _guard = Guard::take(&request.data_directory, cancel).await?;
@@ -127,6 +129,16 @@ pub fn put_in_force(data_directory: &Path, lock: &Lock) -> Result<(), BaseError>
     record::write_current(data_directory, lock)
 }
 
+/// Nothing refreshes a base silently; but it is said that it is old.
+fn tell_age(base: &Base, watcher: &dyn Events) {
+    if base.stale_days > STALE_AFTER_DAYS {
+        let days = base.stale_days;
+        let text =
+            format!("the Debian base is {days} days old; `packhorse base update` takes the newest packages");
+        watcher.tell(Event::Warning { text });
+    }
+}
+
 fn in_force(request: &BaseRequest) -> Result<Option<Current>, BaseError> {
     match &request.lock {
         Some(lock) => Ok(Some(Current {
@@ -144,7 +156,9 @@ fn find(request: &BaseRequest) -> Result<Option<Base>, BaseError> {
     let folder = record::base_folder(&request.data_directory, current.lock, request.flavour);
     let record = record::read_record(&folder)?;
     let fits = |record: &Record| {
-        record.owner_shift == request.owner_shift && (request.begin_layer.is_none() || record.layer.is_some())
+        record.layout == record::LAYOUT
+            && record.owner_shift == request.owner_shift
+            && (request.begin_layer.is_none() || record.layer.is_some())
     };
     Ok(record
         .filter(fits)
@@ -227,6 +241,7 @@ async fn make(
             let assembled = assemble(assembly, &unfinished.0.join("fs"), &*watcher, &cancel)?;
             let config = image_config(flavour, &lock.architecture, current.lock, assembled.newest);
             let record = Record {
+                layout: record::LAYOUT,
                 created: assembled.newest,
                 config,
                 layer: assembled.layer,
@@ -507,6 +522,41 @@ mod tests {
         assert_eq!(current_lock(&data, "amd64").unwrap(), Some(lock));
     }
 
+    struct Warnings(Mutex<Vec<String>>);
+
+    impl Events for Warnings {
+        fn tell(&self, event: Event) {
+            if let Event::Warning { text } = event {
+                self.0.lock().unwrap().push(text);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn an_old_base_is_used_and_its_age_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let (client, lock) = small_archive(&folder.path().join("archive"));
+        let made = ensured(request(folder.path(), Some(lock.clone())), &client)
+            .await
+            .unwrap();
+        let warnings = Arc::new(Warnings(Mutex::default()));
+        let watcher: Watcher = warnings.clone();
+        let wanted = request(folder.path(), Some(lock.clone()));
+        assert_eq!(
+            ensure(wanted, &client, &watcher, &Cancel::default())
+                .await
+                .unwrap(),
+            made
+        );
+        assert!(warnings.0.lock().unwrap()[0].contains("31 days old"));
+        let mut wanted = request(folder.path(), Some(lock));
+        wanted.now.0 -= 86_400;
+        ensure(wanted, &client, &watcher, &Cancel::default())
+            .await
+            .unwrap();
+        assert_eq!(warnings.0.lock().unwrap().len(), 1);
+    }
+
     #[tokio::test]
     async fn a_layer_has_the_same_entries_in_order() {
         let folder = tempfile::tempdir().unwrap();
@@ -574,7 +624,7 @@ mod tests {
             let mut request = request(folder.path(), None);
             (request.flavour, request.mirrors, request.now) = (flavour, Mirrors::default(), Timestamp(now));
             let base = ensured(request, &client).await.unwrap();
-            assert_eq!(base.stale_days, 0);
+            assert!(base.stale_days < 10, "{}", base.stale_days);
             let release = std::fs::read_to_string(base.root.join("etc/os-release")).unwrap();
             assert!(release.contains("VERSION_CODENAME=trixie"), "{release}");
             let status = std::fs::read_to_string(base.root.join("var/lib/dpkg/status")).unwrap();

@@ -10,6 +10,7 @@ use crate::base::accounts::group_id;
 use crate::base::alternatives;
 use crate::base::error::BaseError;
 use crate::base::paths::MERGED;
+use crate::base::paths::merged;
 use crate::base::status;
 use crate::base::tree::Dress;
 use crate::base::tree::Tree;
@@ -213,7 +214,7 @@ fn make_alternatives(tree: &mut Tree, packages: &[Unpacked]) -> Vec<String> {
         odd.extend(differs);
     }
     for alternative in alternatives::winners(all) {
-        let link = crate::base::paths::merged(alternative.link.trim_start_matches('/').into());
+        let link = merged(alternative.link.trim_start_matches('/').into());
         let middle = format!("etc/alternatives/{}", alternative.name);
         tree.make_link(&middle, &alternative.target);
         tree.make_link(&String::from_utf8_lossy(&link), &format!("/{middle}"));

@@ -1,5 +1,6 @@
 //! Where the package archive is, and the fetching of its files into the folder of blobs.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -204,7 +205,7 @@ fn has_size(path: &Path, size: u64) -> bool {
 struct Sum<'watcher> {
     watcher: &'watcher dyn Events,
     total: u64,
-    state: Mutex<(std::collections::HashMap<String, u64>, Option<Instant>)>,
+    state: Mutex<(HashMap<String, u64>, Option<Instant>)>,
 }
 
 impl<'watcher> Sum<'watcher> {

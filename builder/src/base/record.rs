@@ -21,9 +21,13 @@ const CURRENT: &str = "current.json";
 /// How long such a file may be.
 const BYTES_MAX: u64 = 4 << 20;
 
+/// Raised whenever this program makes something else of the same packages: bases of another number are made again.
+pub(super) const LAYOUT: u32 = 1;
+
 /// A base that is on disk.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Record {
+    pub(super) layout: u32,
     pub(super) created: Timestamp,
     pub(super) config: serde_json::Value,
     pub(super) layer: Option<LayerDescriptor>,

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use crate::base::unpack::Unpacked;
 
-/// Control files that dpkg keeps beside its lists, and that say something without the scripts.
-const KEPT: [&str; 5] = ["md5sums", "conffiles", "shlibs", "symbols", "triggers"];
+/// Control files that dpkg keeps and that say something without the scripts. Not `triggers`: dpkg would want to run them.
+const KEPT: [&str; 2] = ["md5sums", "conffiles"];
 
 /// The files of `/var/lib/dpkg`, with paths relative to it.
 pub(super) fn database(packages: &[Unpacked], architecture: &str) -> Vec<(String, Vec<u8>)> {

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::OnceLock;
 use std::sync::PoisonError;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
@@ -68,6 +69,7 @@ pub(super) fn unpack(
         ..claims
     };
     let next = AtomicUsize::new(0);
+    let finished = AtomicU64::new(0);
     let total = Some(packages.len() as u64);
     let work = || {
         let mut done = Vec::new();
@@ -90,7 +92,7 @@ pub(super) fn unpack(
             let what = "unpacking the Debian base".to_owned();
             watcher.tell(Event::Progress {
                 what,
-                done: position as u64 + 1,
+                done: finished.fetch_add(1, Ordering::Relaxed) + 1,
                 total,
             });
         }
