@@ -973,6 +973,66 @@ fn a_user_with_number_0_is_root_of_nothing() {
 }
 
 #[test]
+fn a_killed_monitor_takes_the_job_with_it() {
+    let world = World::new();
+    let mark = mark(54);
+    let mut spec = world.spec();
+    spec.limits.memory_bytes_max = Some(256 << 20);
+    let job = sandbox::start(spec).unwrap();
+    let id = job.directory().file_name().unwrap().to_str().unwrap().to_owned();
+    std::thread::scope(|scope| {
+        let command = program(&["/usr/bin/sleep", &mark]);
+        let ended = scope.spawn({
+            let job = &job;
+            move || job.run(&command, &|_, _| {})
+        });
+        let until = Instant::now() + Duration::from_secs(5);
+        let process = loop {
+            let found = fs::read_dir("/proc")
+                .unwrap()
+                .flatten()
+                .map(|entry| entry.path())
+                .find(|path| {
+                    fs::read(path.join("cmdline"))
+                        .is_ok_and(|line| String::from_utf8_lossy(&line).contains(&mark))
+                });
+            match found {
+                Some(process) => break process,
+                None => assert!(Instant::now() < until, "the command did not come up"),
+            }
+        };
+        let monitor = parent_of(&parent_of(&process));
+        let number: i32 = monitor.file_name().unwrap().to_str().unwrap().parse().unwrap();
+        assert!(
+            fs::read_to_string(monitor.join("cmdline"))
+                .unwrap()
+                .contains("__monitor")
+        );
+        rustix::process::kill_process(
+            rustix::process::Pid::from_raw(number).unwrap(),
+            rustix::process::Signal::KILL,
+        )
+        .unwrap();
+        let error = ended.join().unwrap().unwrap_err().to_string();
+        assert!(error.contains("its monitor is gone"), "{error}");
+    });
+    assert_eq!(processes_with(&mark), Vec::<String>::new());
+    drop(job);
+    assert_eq!(cgroups_of(&id), Vec::<PathBuf>::new());
+}
+
+fn parent_of(process: &Path) -> PathBuf {
+    let status = fs::read_to_string(process.join("status")).unwrap();
+    let parent = status
+        .lines()
+        .find_map(|line| line.strip_prefix("PPid:"))
+        .unwrap()
+        .trim()
+        .to_owned();
+    Path::new("/proc").join(parent)
+}
+
+#[test]
 fn what_output_comes_after_the_end_is_kept() {
     let world = World::new();
     let job = world.start();
