@@ -182,6 +182,11 @@ fn succeed(job: &NativeJob, script: &str) -> String {
     ran.stdout
 }
 
+/// Seconds to sleep that nobody else sleeps: `as_a_plain_user` runs the same tests at the same time.
+fn mark(number: u32) -> String {
+    format!("{number}{:07}", std::process::id())
+}
+
 /// Processes of the machine whose command line has `mark`.
 fn processes_with(mark: &str) -> Vec<String> {
     let entries = fs::read_dir("/proc").unwrap().flatten();
@@ -439,16 +444,17 @@ fn running_out_of_memory_is_named() {
 #[test]
 fn what_a_step_leaves_is_swept() {
     let world = World::new();
+    let mark = mark(98);
     let job = world.start();
     let begin = Instant::now();
     succeed(
         &job,
-        "setsid sleep 98765 & (setsid sh -c 'kill -STOP $$; sleep 98765' &) ; sleep 0.1",
+        &format!("setsid sleep {mark} & (setsid sh -c 'kill -STOP $$; sleep {mark}' &) ; sleep 0.1"),
     );
     assert!(begin.elapsed() < Duration::from_secs(2));
-    assert!(!processes_with("98765").is_empty());
+    assert!(!processes_with(&mark).is_empty());
     job.sweep().unwrap();
-    assert_eq!(processes_with("98765"), Vec::<String>::new());
+    assert_eq!(processes_with(&mark), Vec::<String>::new());
     assert_eq!(succeed(&job, "echo next"), "next\n");
 }
 
@@ -474,6 +480,7 @@ fn commands_run_beside_each_other() {
 #[test]
 fn a_kill_from_another_thread_cancels() {
     let world = World::new();
+    let mark = mark(87);
     let job = world.start();
     let handle = job.kill_handle();
     std::thread::scope(|scope| {
@@ -482,12 +489,12 @@ fn a_kill_from_another_thread_cancels() {
             handle.kill();
         });
         let begin = Instant::now();
-        assert_eq!(run(&job, &shell("sleep 87654")).exit, Exit::Cancelled);
+        assert_eq!(run(&job, &shell(&format!("sleep {mark}"))).exit, Exit::Cancelled);
         assert!(begin.elapsed() < Duration::from_secs(2));
     });
     assert_eq!(run(&job, &shell("true")).exit, Exit::Cancelled);
     drop(job);
-    assert_eq!(processes_with("87654"), Vec::<String>::new());
+    assert_eq!(processes_with(&mark), Vec::<String>::new());
 }
 
 #[test]
@@ -758,6 +765,7 @@ fn connections_to_every_address_are_taken_by_the_listeners() {
 #[test]
 fn nothing_is_left_of_a_dropped_job() {
     let world = World::new();
+    let mark = mark(76);
     let mut spec = world.spec();
     spec.limits.memory_bytes_max = Some(256 << 20);
     let job = sandbox::start(spec).unwrap();
@@ -767,11 +775,11 @@ fn nothing_is_left_of_a_dropped_job() {
     );
     succeed(
         &job,
-        "mkdir /tmp/x && chmod 0 /tmp/x; setsid sleep 76543 & sleep 0.05",
+        &format!("mkdir /tmp/x && chmod 0 /tmp/x; setsid sleep {mark} & sleep 0.05"),
     );
     drop(job);
     assert!(!directory.exists());
-    assert_eq!(processes_with("76543"), Vec::<String>::new());
+    assert_eq!(processes_with(&mark), Vec::<String>::new());
     assert_eq!(cgroups_of(id.to_str().unwrap()), Vec::<PathBuf>::new());
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
     assert!(!mounts.contains(world.place.path().to_str().unwrap()));
@@ -793,4 +801,311 @@ fn cgroups_of(id: &str) -> Vec<PathBuf> {
         }
     }
     found
+}
+
+/// Not a test by itself: the worker that `a_killed_worker_leaves_nothing` kills.
+#[test]
+#[ignore = "run by a_killed_worker_leaves_nothing"]
+fn a_worker_to_be_killed() {
+    let world = World::new();
+    let mut spec = world.spec();
+    spec.limits.memory_bytes_max = Some(256 << 20);
+    let job = sandbox::start(spec).unwrap();
+    fs::write(
+        worker_report(std::process::id()),
+        job.directory().to_str().unwrap(),
+    )
+    .unwrap();
+    run(&job, &shell("setsid sleep 65432 & sleep 65432"));
+}
+
+fn worker_report(process: u32) -> PathBuf {
+    std::env::temp_dir().join(format!("packhorse-test-worker-{process}"))
+}
+
+#[test]
+fn a_killed_worker_leaves_nothing() {
+    let arguments = ["--exact", "sandbox::a_worker_to_be_killed", "--ignored"];
+    let mut worker = own_program(Path::new("/proc/self/exe"), &arguments);
+    let report = worker_report(worker.id());
+    let until = Instant::now() + Duration::from_secs(20);
+    while processes_with("sleep 65432").len() < 2 {
+        assert!(Instant::now() < until, "the worker did not come up");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let directory = PathBuf::from(fs::read_to_string(&report).unwrap());
+    fs::remove_file(&report).unwrap();
+    worker.kill().unwrap();
+    worker.wait().unwrap();
+    while !processes_with("sleep 65432").is_empty() {
+        assert!(
+            Instant::now() < until,
+            "processes are left: {:?}",
+            processes_with("sleep 65432")
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let (jobs, id) = (
+        directory.parent().unwrap(),
+        directory.file_name().unwrap().to_str().unwrap(),
+    );
+    while sandbox::directory::janitor(jobs).unwrap().removed.is_empty() {
+        assert!(Instant::now() < until, "the lock is still held");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(!directory.exists());
+    assert_eq!(cgroups_of(id), Vec::<PathBuf>::new());
+    fs::remove_dir_all(jobs.parent().unwrap()).unwrap();
+}
+
+#[expect(clippy::disallowed_methods, reason = "the test runs itself again")]
+fn own_program(program: &Path, arguments: &[&str]) -> std::process::Child {
+    let quiet = std::process::Stdio::null;
+    std::process::Command::new(program)
+        .args(arguments)
+        .stdout(quiet())
+        .stderr(quiet())
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+fn many_jobs_at_once_do_not_disturb_each_other() {
+    let world = World::new();
+    std::thread::scope(|scope| {
+        for worker in 0..8 {
+            let world = &world;
+            scope.spawn(move || {
+                for number in 0..5 {
+                    let mut spec = world.spec();
+                    spec.layers.directory = world.path(&format!("layers-{worker}-{number}"));
+                    let job = sandbox::start(spec).unwrap();
+                    assert_eq!(
+                        succeed(&job, &format!("echo {worker}.{number}")),
+                        format!("{worker}.{number}\n")
+                    );
+                }
+            });
+        }
+    });
+    let left: Vec<_> = fs::read_dir(world.path("jobs"))
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.file_name())
+        .collect();
+    assert!(
+        left.iter().all(|name| name.to_str().unwrap().starts_with('.')),
+        "{left:?}"
+    );
+}
+
+#[test]
+fn a_server_may_listen_on_a_low_port_and_ipv6_is_taken_too() {
+    let world = World::new();
+    let job = world.start();
+    let server = "use Socket; socket(S,2,1,0); bind(S,sockaddr_in(80,INADDR_ANY)) or die; listen(S,5) or die";
+    assert_eq!(
+        run(&job, &program(&["/usr/bin/perl", "-e", server])).exit,
+        Exit::Code(0)
+    );
+    drop(job);
+    let network = Network::Listeners { ports: Vec::new() };
+    let job = sandbox::start(JobSpec {
+        network,
+        ..world.spec()
+    })
+    .unwrap();
+    let client = "use Socket qw(:all); socket(S,10,1,0) or die; connect(S,pack_sockaddr_in6(443,inet_pton(10,'2001:db8::7'))) or die $!";
+    let ran = run(&job, &program(&["/usr/bin/perl", "-e", client]));
+    assert!(
+        ran.exit == Exit::Code(0) || !job.notes().is_empty(),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
+fn a_job_starts_and_ends_in_milliseconds() {
+    let world = World::new();
+    let fastest = (0..10).map(|number| {
+        let mut spec = world.spec();
+        spec.layers.directory = world.path(&format!("layers-{number}"));
+        let begin = Instant::now();
+        let job = sandbox::start(spec).unwrap();
+        assert_eq!(run(&job, &program(&["/usr/bin/true"])).exit, Exit::Code(0));
+        drop(job);
+        begin.elapsed()
+    });
+    // Ten milliseconds on a quiet machine. The fastest and a wide limit, because the other tests run beside it.
+    let fastest = fastest.min().unwrap();
+    assert!(fastest < Duration::from_millis(500), "{fastest:?}");
+}
+
+#[test]
+fn a_user_with_number_0_is_root_of_nothing() {
+    let world = World::new();
+    let user = User {
+        uid: 0,
+        gid: 0,
+        name: "root".to_owned(),
+        home: "/root".into(),
+    };
+    let job = sandbox::start(JobSpec { user, ..world.spec() }).unwrap();
+    assert_eq!(
+        succeed(&job, "id -u; cd ~root; pwd; echo x > /etc/who; cat /etc/who"),
+        "0\n/root\nx\n"
+    );
+    assert!(succeed(&job, "cat /proc/self/status").contains("CapEff:\t0000000000000000"));
+    for script in [
+        "kill -9 1; kill -STOP 1; sleep 0.1; false",
+        "cat /proc/1/environ",
+        "ls /proc/1/root/",
+        "echo 1 > /proc/sys/kernel/panic",
+        "echo c > /proc/sysrq-trigger",
+        "chown 5 /etc/who",
+        "mknod /tmp/x c 1 3",
+        "echo x > /dev/x",
+    ] {
+        assert_ne!(run(&job, &shell(script)).exit, Exit::Code(0), "{script}");
+    }
+    assert_eq!(succeed(&job, "echo alive"), "alive\n");
+    assert_eq!(fs::read_to_string(world.path("top/etc/who")).unwrap(), "top");
+}
+
+#[test]
+fn a_killed_monitor_takes_the_job_with_it() {
+    let world = World::new();
+    let mark = mark(54);
+    let mut spec = world.spec();
+    spec.limits.memory_bytes_max = Some(256 << 20);
+    let job = sandbox::start(spec).unwrap();
+    let id = job.directory().file_name().unwrap().to_str().unwrap().to_owned();
+    std::thread::scope(|scope| {
+        let command = program(&["/usr/bin/sleep", &mark]);
+        let ended = scope.spawn({
+            let job = &job;
+            move || job.run(&command, &|_, _| {})
+        });
+        let until = Instant::now() + Duration::from_secs(5);
+        let process = loop {
+            let found = fs::read_dir("/proc")
+                .unwrap()
+                .flatten()
+                .map(|entry| entry.path())
+                .find(|path| {
+                    fs::read(path.join("cmdline"))
+                        .is_ok_and(|line| String::from_utf8_lossy(&line).contains(&mark))
+                });
+            match found {
+                Some(process) => break process,
+                None => assert!(Instant::now() < until, "the command did not come up"),
+            }
+        };
+        let monitor = parent_of(&parent_of(&process));
+        let number: i32 = monitor.file_name().unwrap().to_str().unwrap().parse().unwrap();
+        assert!(
+            fs::read_to_string(monitor.join("cmdline"))
+                .unwrap()
+                .contains("__monitor")
+        );
+        rustix::process::kill_process(
+            rustix::process::Pid::from_raw(number).unwrap(),
+            rustix::process::Signal::KILL,
+        )
+        .unwrap();
+        let error = ended.join().unwrap().unwrap_err().to_string();
+        assert!(error.contains("its monitor is gone"), "{error}");
+    });
+    assert_eq!(processes_with(&mark), Vec::<String>::new());
+    drop(job);
+    assert_eq!(cgroups_of(&id), Vec::<PathBuf>::new());
+}
+
+fn parent_of(process: &Path) -> PathBuf {
+    let status = fs::read_to_string(process.join("status")).unwrap();
+    let parent = status
+        .lines()
+        .find_map(|line| line.strip_prefix("PPid:"))
+        .unwrap()
+        .trim()
+        .to_owned();
+    Path::new("/proc").join(parent)
+}
+
+#[test]
+fn what_output_comes_after_the_end_is_kept() {
+    let world = World::new();
+    let job = world.start();
+    // As `exec > >(indent)` of many a bin/build.
+    assert_eq!(
+        succeed(&job, "(sleep 0.05; echo late) & echo early"),
+        "early\nlate\n"
+    );
+}
+
+#[test]
+fn programs_of_the_user_see_the_user() {
+    let identity = Identity::Rootless { uid: 1234, gid: 1235 };
+    let arguments = identity::as_user_arguments(identity);
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the hidden entry is a program's first argument"
+    )]
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_packhorse"))
+        .args(arguments)
+        .args(["sh", "-c", "id -u; id -g"])
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "1234\n1235\n");
+    assert!(identity::as_user_arguments(Identity::Root).is_empty());
+}
+
+/// All of this again without root: the program runs itself as a user who has subordinate ids.
+#[test]
+fn as_a_plain_user() {
+    let surroundings = Surroundings::read(None, None);
+    let full = surroundings.uid_map.split_whitespace().nth(2) == Some("4294967295");
+    let Some(user) = a_user_with_ids().filter(|_| full) else {
+        return;
+    };
+    let arguments = [
+        format!("--reuid={user}").as_str(),
+        format!("--regid={user}").as_str(),
+        "--init-groups",
+        "unshare",
+        "--user",
+        "--map-root-user",
+        "--map-auto",
+        "--mount",
+        std::env::current_exe().unwrap().to_str().unwrap(),
+        "sandbox::",
+        "--skip=as_a_plain_user",
+        "--skip=a_killed_worker",
+    ]
+    .map(str::to_owned);
+    #[expect(clippy::disallowed_methods, reason = "the test runs itself again")]
+    let output = std::process::Command::new("setpriv")
+        .args(arguments)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success(),
+        "{text}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(
+        text.contains("test result: ok") && !text.contains("running 0 tests"),
+        "{text}"
+    );
+}
+
+fn a_user_with_ids() -> Option<String> {
+    let text = fs::read_to_string("/etc/subuid").ok()?;
+    let user = text.split(':').next()?;
+    let passwd = fs::read_to_string("/etc/passwd").ok()?;
+    passwd
+        .lines()
+        .any(|line| line.starts_with(&format!("{user}:")))
+        .then(|| user.to_owned())
 }

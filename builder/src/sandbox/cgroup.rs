@@ -156,14 +156,23 @@ impl Cgroup {
     pub(crate) fn remove(&self) {
         let version_2 = self.version_2.iter().map(|(path, _)| path);
         for path in self.version_1.iter().chain(version_2) {
-            for _ in 0..REMOVE_TRIES_MAX {
-                match fs::remove_dir(path) {
-                    Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
-                        thread::sleep(Duration::from_millis(1));
-                    }
-                    _ => break,
-                }
+            // What stays is written down in the job's directory.
+            drop(remove_dying(path));
+        }
+    }
+}
+
+/// Removes a cgroup whose processes have been killed but may not be gone yet. Gone already is no error.
+pub(crate) fn remove_dying(path: &Path) -> io::Result<()> {
+    let mut tries = 0;
+    loop {
+        match fs::remove_dir(path) {
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) && tries < REMOVE_TRIES_MAX => {
+                tries += 1;
+                thread::sleep(Duration::from_millis(1));
             }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => return other,
         }
     }
 }

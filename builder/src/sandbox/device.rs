@@ -47,7 +47,7 @@ pub(crate) fn attach(devices: &[(&'static str, OwnedFd)]) -> Result<(), StepErro
     .step(|| "make /dev".to_owned())?;
     attach_new(&folder, "/dev", Place::Directory)?;
     for (name, device) in devices {
-        attach_new(device, &format!("/dev/{name}"), Place::File)?;
+        attach_new(device, format!("/dev/{name}"), Place::File)?;
     }
     let terminals = mount::make("devpts", &[("ptmxmode", "0666"), ("mode", "0620")], quiet)
         .step(|| "make /dev/pts".to_owned())?;

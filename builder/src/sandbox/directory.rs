@@ -14,6 +14,7 @@ use rustix::fs::FlockOperation;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
 
+use crate::sandbox::cgroup;
 use crate::sandbox::error::SandboxError;
 use crate::sandbox::tree;
 
@@ -141,20 +142,22 @@ pub(crate) fn record_cgroups(job_directory: &Path, cgroups: &[PathBuf]) -> io::R
     Ok(())
 }
 
-fn remove_directory(path: &Path) -> io::Result<()> {
-    let id = path
+fn remove_directory(directory: &Path) -> io::Result<()> {
+    let id = directory
         .file_name()
         .and_then(|name| name.to_str())
         .unwrap_or_default();
     let own_name = format!("packhorse-{id}");
-    for line in fs::read_to_string(path.join(CGROUPS)).unwrap_or_default().lines() {
-        let cgroup = Path::new(line);
-        if cgroup.starts_with("/sys/fs/cgroup") && cgroup.file_name() == Some(own_name.as_ref()) {
-            // Gone already is the usual case.
-            drop(fs::remove_dir(cgroup));
+    for line in fs::read_to_string(directory.join(CGROUPS))
+        .unwrap_or_default()
+        .lines()
+    {
+        let path = Path::new(line);
+        if path.starts_with("/sys/fs/cgroup") && path.file_name() == Some(own_name.as_ref()) {
+            cgroup::remove_dying(path)?;
         }
     }
-    tree::remove(path)
+    tree::remove(directory)
 }
 
 fn make_private(path: &Path) -> io::Result<()> {

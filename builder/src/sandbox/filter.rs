@@ -107,7 +107,7 @@ fn refused_calls() -> Result<Rules, seccompiler::BackendError> {
             1,
             SeccompCmpArgLen::Dword,
             SeccompCmpOp::Eq,
-            u64::from(request as u32),
+            request & 0xffff_ffff,
         )?])
     };
     rules.insert(

@@ -187,19 +187,19 @@ impl Maps {
                 IDS_OF_A_JOB.to_string(),
             ]
         };
-        let newuidmap = program(&surroundings.newuidmap, "newuidmap")?;
-        let newgidmap = program(&surroundings.newgidmap, "newgidmap")?;
+        let map_users = program(&surroundings.newuidmap, "newuidmap")?;
+        let map_groups = program(&surroundings.newgidmap, "newgidmap")?;
         let uids = range(surroundings.subordinate_uids, "/etc/subuid", "--add-subuids")?;
         let gids = range(surroundings.subordinate_gids, "/etc/subgid", "--add-subgids")?;
         Ok(Self {
-            newuidmap: (newuidmap, arguments(surroundings.uid, uids)),
-            newgidmap: (newgidmap, arguments(surroundings.gid, gids)),
+            newuidmap: (map_users, arguments(surroundings.uid, uids)),
+            newgidmap: (map_groups, arguments(surroundings.gid, gids)),
         })
     }
 }
 
 /// Tries the namespaces and a mount in a child, so that a refusal leaves this process as it was. A mount, because
-/// AppArmor on Ubuntu lets a user namespace be made and then denies every capability in it.
+/// `AppArmor` on Ubuntu lets a user namespace be made and then denies every capability in it.
 fn probe_namespaces() -> Result<(), SandboxError> {
     const NO_NAMESPACE: i32 = 1;
     const NO_MOUNT: i32 = 2;
@@ -404,5 +404,47 @@ mod tests {
         .unwrap_err()
         .to_string();
         assert!(error.contains("apt install uidmap"), "{error}");
+    }
+
+    /// The first user of `/etc/subuid` that has a range; none on a machine that gives nobody one.
+    fn plain_user() -> Option<(u32, u32)> {
+        let text = fs::read_to_string("/etc/subuid").ok()?;
+        let passwd = fs::read_to_string("/etc/passwd").ok()?;
+        let name = text.split(':').next()?.to_owned();
+        let line = passwd
+            .lines()
+            .find(|line| line.starts_with(&format!("{name}:")))?;
+        let mut fields = line.split(':').skip(2);
+        Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+    }
+
+    #[test]
+    fn a_plain_user_becomes_root_of_a_namespace_of_its_own() {
+        let root = rustix::process::geteuid().is_root();
+        let Some((uid, gid)) = plain_user().filter(|_| root) else {
+            return;
+        };
+        let result = in_child(|| {
+            let (user, group) = (
+                rustix::process::Uid::from_raw(uid),
+                rustix::process::Gid::from_raw(gid),
+            );
+            let dropped = rustix::thread::set_thread_groups(&[])
+                .and_then(|()| rustix::thread::set_thread_res_gid(group, group, group))
+                .and_then(|()| rustix::thread::set_thread_res_uid(user, user, user));
+            let surroundings = Surroundings::read(None, None);
+            if dropped.is_err() || surroundings.uid != uid {
+                return 2;
+            }
+            if enter(&surroundings).ok() != Some(Identity::Rootless { uid, gid }) {
+                return 3;
+            }
+            let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+            if !rustix::process::getuid().is_root() || identity_of_root(&map).ok() != Some(Identity::Nested) {
+                return 4;
+            }
+            0
+        });
+        assert_eq!(result.unwrap(), 0);
     }
 }

@@ -184,7 +184,7 @@ impl Server {
             return;
         };
         match request {
-            Request::Run(run) => self.run(&run, answer, descriptors.collect()),
+            Request::Run(run) => self.run(&run, answer, descriptors.as_slice()),
             Request::File(file) => match linux::fork() {
                 Ok(Forked::Child) => {
                     file_process::main(&self.init.start, &file, &answer, descriptors.collect())
@@ -225,9 +225,9 @@ impl Server {
         }
     }
 
-    fn run(&mut self, run: &RunRequest, answer: Socket, outputs: Vec<OwnedFd>) {
+    fn run(&mut self, run: &RunRequest, answer: Socket, outputs: &[OwnedFd]) {
         match linux::fork() {
-            Ok(Forked::Child) => command_process::main(&self.init, run, &answer, &outputs),
+            Ok(Forked::Child) => command_process::main(&self.init, run, &answer, outputs),
             Ok(Forked::Parent(pid)) => {
                 self.commands.insert(
                     pid.as_raw_nonzero().get(),

@@ -14,13 +14,14 @@ use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
-use std::thread;
 use std::time::Duration;
 use std::time::Instant;
 
 use rustix::event::PollFd;
 use rustix::event::PollFlags;
 use rustix::event::Timespec;
+use rustix::process::Pid;
+use rustix::process::PidfdFlags;
 
 use crate::model::limits::Limits;
 use crate::sandbox::certificates;
@@ -241,10 +242,11 @@ impl NativeJob {
         }
         let mut polled = [PollFd::new(&self.shared.control, PollFlags::IN)];
         let timeout = Timespec::try_from(REASON_TIMEOUT).ok();
-        let told = match rustix::event::poll(&mut polled, timeout.as_ref()) {
-            Ok(count) if count > 0 => self.shared.control.receive::<Report>().ok().flatten(),
-            _ => None,
-        };
+        if !matches!(rustix::event::poll(&mut polled, timeout.as_ref()), Ok(1..)) {
+            // The job lives; what was lost is one process of it.
+            return (false, "no answer came".to_owned());
+        }
+        let told = self.shared.control.receive::<Report>().ok().flatten();
         let reason = match told {
             Some((Report::Ended { out_of_memory, why }, _)) => (out_of_memory, why),
             Some((Report::Failed(error), _)) => (false, error.to_string()),
@@ -349,21 +351,27 @@ impl Drop for NativeJob {
         // They keep the job's network namespace.
         drop(self.take_sockets());
         let mut monitor = lock(&self.monitor);
-        let patience = Instant::now() + END_TIMEOUT;
-        let mut pause = Duration::from_micros(200);
-        while matches!(monitor.try_wait(), Ok(None)) {
-            if Instant::now() > patience {
-                // Init dies with it.
-                drop(monitor.kill());
-                drop(monitor.wait());
-                break;
-            }
-            thread::sleep(pause);
-            pause = (pause * 2).min(Duration::from_millis(20));
+        if !ends_within(&monitor, END_TIMEOUT) {
+            // Init dies with it.
+            drop(monitor.kill());
         }
+        drop(monitor.wait());
         // What cannot be removed is left for the janitor.
         drop(self.directory.remove());
     }
+}
+
+/// Whether a child that nobody has waited for ends in time.
+fn ends_within(child: &Child, timeout: Duration) -> bool {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let Some(Ok(pidfd)) = pid.map(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty())) else {
+        return false;
+    };
+    let timeout = Timespec::try_from(timeout).ok();
+    let ended = rustix::io::retry_on_intr(|| {
+        rustix::event::poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], timeout.as_ref())
+    });
+    matches!(ended, Ok(1..))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -20,6 +20,7 @@ use crate::sandbox::mount;
 use crate::sandbox::mount::JobMounts;
 use crate::sandbox::mount_point;
 use crate::sandbox::mount_point::Place;
+use crate::sandbox::network_namespace;
 use crate::sandbox::proc;
 use crate::sandbox::step::Step;
 use crate::sandbox::step::StepError;
@@ -56,6 +57,7 @@ pub(crate) fn build(start: &Start, mounts: &JobMounts) -> Result<Root, StepError
     rustix::process::chdir("/").step(|| "enter the new root".to_owned())?;
 
     attach_new(&proc, "/proc", Place::Directory)?;
+    network_namespace::allow_low_ports();
     device::attach(&devices)?;
     proc::protect()?;
     attach_new(&proc::empty_folder()?, "/sys", Place::Directory)?;
@@ -144,8 +146,8 @@ fn attach_binds(start: &Start, mounts: &JobMounts) -> Result<(), StepError> {
         if bind.only_over_existing && mount_point::find(Path::new(&bind.target)).is_err() {
             continue;
         }
-        let stat = rustix::fs::fstat(mount).step(|| format!("look at `{}`", bind.source.display()))?;
-        let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        let status = rustix::fs::fstat(mount).step(|| format!("look at `{}`", bind.source.display()))?;
+        let is_directory = FileType::from_raw_mode(status.st_mode) == FileType::Directory;
         attach_new(
             mount,
             &bind.target,

@@ -38,6 +38,9 @@ pub(crate) const DESCRIPTORS_MAX: usize = 200;
 const INLINE: u8 = 0;
 const IN_MEMFD: u8 = 1;
 
+/// Kind, body and descriptors.
+type Packet = (u8, Vec<u8>, Vec<OwnedFd>);
+
 /// One end of a packet socket.
 #[derive(Debug)]
 pub(crate) struct Socket(OwnedFd);
@@ -94,7 +97,7 @@ impl Socket {
         Ok(())
     }
 
-    fn receive_packet(&self) -> io::Result<Option<(u8, Vec<u8>, Vec<OwnedFd>)>> {
+    fn receive_packet(&self) -> io::Result<Option<Packet>> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX + 1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut buffer = vec![0_u8; INLINE_BYTES_MAX + 1];

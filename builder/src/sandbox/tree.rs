@@ -138,7 +138,7 @@ mod tests {
         let locked = top.join("locked");
         fs::create_dir(&locked).unwrap();
         fs::write(locked.join("file"), "x").unwrap();
-        fs::set_permissions(&locked, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&locked, fs::Permissions::from_mode(0o000)).unwrap();
         let mut deep = rustix::fs::open(&top, OFlags::PATH, Mode::empty()).unwrap();
         for _ in 0..3000 {
             rustix::fs::mkdirat(&deep, "d", Mode::RWXU).unwrap();
