@@ -116,6 +116,11 @@ pub async fn update(
     renew(request, client, watcher, cancel).await
 }
 
+/// The identity of the lock in force; none before a base was made.
+pub fn current_lock_digest(data_directory: &Path, architecture: &str) -> Result<Option<Digest>, BaseError> {
+    Ok(record::read_current(data_directory, architecture)?.map(|current| current.lock))
+}
+
 /// The lock in force, for `base inspect` and `base create`; none before a base was made.
 pub fn current_lock(data_directory: &Path, architecture: &str) -> Result<Option<Lock>, BaseError> {
     let current = record::read_current(data_directory, architecture)?;

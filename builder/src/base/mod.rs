@@ -5,6 +5,7 @@ pub mod flavour;
 pub mod lock;
 pub mod mirror;
 pub mod sink;
+pub mod layer;
 pub mod error;
 
 mod resolve;

@@ -21,7 +21,7 @@ use crate::model::policy::PublicPolicy;
 use crate::model::timestamp::Timestamp;
 use crate::phases::handover::BuilderSettings;
 use crate::phases::handover::Tools;
-use crate::registry;
+use crate::registry::client::Registry;
 use crate::registry::credentials::CredentialSources;
 use crate::sandbox::directory::janitor;
 use crate::sandbox::identity;
@@ -35,7 +35,7 @@ pub struct Toolbox {
     /// The HTTP client.
     pub http: Client,
     /// Speaks to registries.
-    pub registry: registry::client::Client,
+    pub registry: Registry,
     /// What is kept on this machine.
     pub store: Store,
     /// The builder's settings.
@@ -70,7 +70,7 @@ impl Toolbox {
         };
         Ok(Self {
             git: Git::new(with_ssh(git, config)),
-            registry: registry::client::Client::new(http.clone(), credentials),
+            registry: Registry::new(http.clone(), credentials),
             http,
             builder: builder_settings(config, identity)?,
             store,

@@ -27,6 +27,7 @@ use crate::oci::temporary::write_atomically;
 use crate::oci::tree::walker::open_beneath;
 use crate::oci::tree::walker::sorted_names;
 use crate::store::Store;
+use crate::store::copy::git_mode;
 use crate::store::error::StoreError;
 use crate::store::folder_name;
 
@@ -86,8 +87,8 @@ impl StatCache {
     }
 }
 
-/// The hash of names, kinds, modes, link targets and contents below `root`; times and owners do not count, sockets
-/// neither. `is_left_out` gets paths relative to the root. `now` is when this begins. The cache is brought up to date.
+/// The hash of names, kinds, modes as git sees them, link targets and contents below `root`; times and owners do not
+/// count, sockets neither. `is_left_out` gets paths relative to the root. `now` is when this begins. The cache is brought up to date.
 pub fn hash_directory(
     root: &Path,
     cache: &mut StatCache,
@@ -165,7 +166,7 @@ impl Hashing<'_> {
         self.part(&(stat.st_mode & 0o170_000).to_le_bytes());
         // A link's own mode is never used.
         if kind != FileType::Symlink {
-            self.part(&(stat.st_mode & 0o7777).to_le_bytes());
+            self.part(&git_mode(stat.st_mode).to_le_bytes());
         }
         match kind {
             FileType::RegularFile => {
