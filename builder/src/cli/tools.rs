@@ -79,8 +79,14 @@ impl Toolbox {
         })
     }
 
-    /// Removes what builds have left that were killed. Their locks are free.
+    /// Removes what builds have left: killed ones (their locks are free) at once, discarded trees beside the command.
     pub fn clean_up(&self) {
+        let store = self.store.clone();
+        std::thread::spawn(move || {
+            if let Err(error) = store.empty_trash() {
+                tracing::warn!(%error, "cannot empty the trash");
+            }
+        });
         if let Ok(cleaned) = janitor(&self.store.root().join("jobs")) {
             for (id, why) in cleaned.failed {
                 tracing::warn!(job = id, why, "cannot remove what a killed build has left");

@@ -64,7 +64,9 @@ pub(super) fn start(
     let cache = tools.store.caches()?.cache(&source.app, SCOPE)?;
     let state = cache.open()?;
     let pending = cache.begin(state.as_ref())?;
+    // The job's root mounts these, and it does not know the ids of this process.
     give(pending.upper(), USER_ID + shift)?;
+    give(pending.work(), shift)?;
 
     let directory = JobDirectory::create(&tools.store.root().join("jobs"), &job_id())?;
     let room = directory.path().to_owned();
@@ -116,7 +118,7 @@ fn room_of(pending: &Pending) -> PathBuf {
     pending.upper().parent().unwrap_or(pending.upper()).to_owned()
 }
 
-/// `/layers` belongs to the job's user.
+/// Makes `owner` the owner of a folder that all may enter.
 fn give(folder: &Path, owner: u32) -> Result<(), DetectError> {
     std::os::unix::fs::chown(folder, Some(owner), Some(owner))
         .map_err(|source| DetectError::Prepare { path: folder.to_owned(), source })?;
