@@ -259,6 +259,42 @@ mod tests {
         Arguments::command().debug_assert();
     }
 
+    /// The help of a subcommand as a terminal of 80 columns shows it.
+    fn help(path: &[&str]) -> String {
+        let mut command = Arguments::command().term_width(80);
+        command.build();
+        let mut found = &mut command;
+        for name in path {
+            found = found.find_subcommand_mut(name).unwrap();
+        }
+        let name = ["packhorse", path.join(" ").as_str()].join(" ");
+        let mut found = found.clone().term_width(80).bin_name(name.trim_end());
+        found.render_long_help().to_string()
+    }
+
+    #[test]
+    fn the_help_reads_well_at_80_columns() {
+        let paths: [&[&str]; 11] = [
+            &[],
+            &["build"],
+            &["plan"],
+            &["run"],
+            &["inspect"],
+            &["base"],
+            &["base", "create"],
+            &["base", "inspect"],
+            &["cache"],
+            &["cache", "list"],
+            &["cache", "prune"],
+        ];
+        for path in paths {
+            let text = help(path);
+            let longest = text.lines().map(|line| line.chars().count()).max().unwrap_or(0);
+            assert!(longest <= 80, "{path:?}: a line has {longest} columns\n{text}");
+            insta::assert_snapshot!(format!("help {}", path.join(" ")).trim_end().replace(' ', "_"), text);
+        }
+    }
+
     #[test]
     fn durations_and_sizes_have_units() {
         assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
