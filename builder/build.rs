@@ -1,0 +1,129 @@
+//! Builds the launcher and the shipped buildpacks as static programs and packs them for `store/embedded.rs`.
+
+use std::env;
+use std::error::Error;
+use std::fs;
+use std::fs::File;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+
+use sha2::Digest as _;
+use sha2::Sha256;
+
+/// Folder in `buildpacks/`, which is also the name of its program.
+const BUILDPACKS: [&str; 2] = ["nodejs", "procfile"];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let builder = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
+    let workspace = builder.parent().ok_or("the package has no workspace")?;
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    for input in ["Cargo.toml", "Cargo.lock", "buildpacks", "builder/launcher", "builder/spec", "builder/src"] {
+        println!("cargo::rerun-if-changed={}", workspace.join(input).display());
+    }
+
+    let programs = build_programs(workspace, &out)?;
+    let packed = out.join("embedded.tar.zst");
+    pack(workspace, &programs, &packed)?;
+
+    let embedded = hex(&Sha256::digest(fs::read(&packed)?));
+    println!("cargo::rustc-env=PACKHORSE_EMBEDDED_DIGEST={embedded}");
+    println!("cargo::rustc-env=PACKHORSE_SOURCES_DIGEST={}", sources_digest(&builder.join("src"))?);
+    Ok(())
+}
+
+/// Runs cargo again, with a target directory of its own so that the two never wait for each other.
+fn build_programs(workspace: &Path, out: &Path) -> Result<PathBuf, Box<dyn Error>> {
+    let architecture = env::var("CARGO_CFG_TARGET_ARCH")?;
+    let target = format!("{architecture}-unknown-linux-gnu");
+    let target_directory = out
+        .ancestors()
+        .find(|ancestor| ancestor.file_name().is_some_and(|name| name == "build"))
+        .and_then(|build| build.parent()?.parent())
+        .ok_or("OUT_DIR is not in a target directory")?
+        .join("embedded");
+    let home = env::var("CARGO_HOME").or_else(|_| env::var("HOME").map(|home| format!("{home}/.cargo")))?;
+    let flags = [
+        "-Ctarget-feature=+crt-static".to_owned(),
+        format!("--remap-path-prefix={}=packhorse", workspace.display()),
+        format!("--remap-path-prefix={home}=cargo"),
+    ];
+
+    let mut cargo = Command::new(env::var("CARGO")?);
+    cargo
+        .current_dir(workspace)
+        .args(["build", "--locked", "--profile", "embedded", "--target", &target, "--target-dir"])
+        .arg(&target_directory)
+        .args(["--package", "packhorse-launcher"]);
+    for buildpack in BUILDPACKS {
+        cargo.args(["--package", &format!("packhorse-buildpack-{buildpack}")]);
+    }
+    // What the outer cargo (or clippy) set for this package is not meant for those.
+    for variable in ["RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER", "CARGO_TARGET_DIR", "CARGO_BUILD_TARGET", "CARGO_MAKEFLAGS", "MAKEFLAGS"] {
+        cargo.env_remove(variable);
+    }
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
+    let status = cargo.status()?;
+    if !status.success() {
+        return Err(format!("building the launcher and the shipped buildpacks failed: {status}").into());
+    }
+    Ok(target_directory.join(target).join("embedded"))
+}
+
+/// `launcher` and `buildpacks/NAME/{buildpack.toml,bin/build,bin/detect}`, in one zstd tar with fixed owners and times.
+fn pack(workspace: &Path, programs: &Path, destination: &Path) -> Result<(), Box<dyn Error>> {
+    let encoder = zstd::Encoder::new(File::create(destination)?, compression_level()?)?.auto_finish();
+    let mut archive = tar::Builder::new(encoder);
+    append_file(&mut archive, "launcher", &fs::read(programs.join("launcher"))?, 0o755)?;
+    for name in BUILDPACKS {
+        let descriptor = fs::read(workspace.join("buildpacks").join(name).join("buildpack.toml"))?;
+        append_file(&mut archive, &format!("buildpacks/{name}/buildpack.toml"), &descriptor, 0o644)?;
+        append_file(&mut archive, &format!("buildpacks/{name}/bin/build"), &fs::read(programs.join(name))?, 0o755)?;
+        let mut link = header(0, 0o777);
+        link.set_entry_type(tar::EntryType::Symlink);
+        archive.append_link(&mut link, format!("buildpacks/{name}/bin/detect"), "build")?;
+    }
+    archive.finish()?;
+    Ok(())
+}
+
+/// Nobody ships a debug build, and packing hard takes seconds.
+fn compression_level() -> Result<i32, env::VarError> {
+    Ok(if env::var("PROFILE")? == "release" { 19 } else { 1 })
+}
+
+fn append_file(archive: &mut tar::Builder<impl std::io::Write>, path: &str, contents: &[u8], mode: u32) -> std::io::Result<()> {
+    archive.append_data(&mut header(contents.len() as u64, mode), path, contents)
+}
+
+fn header(size: u64, mode: u32) -> tar::Header {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(size);
+    header.set_mode(mode);
+    header.set_mtime(315_532_801);
+    header
+}
+
+/// The digest of the program's sources: part of the build key, so that another program never answers from a receipt.
+fn sources_digest(sources: &Path) -> Result<String, Box<dyn Error>> {
+    let mut hasher = Sha256::new();
+    let mut folders = vec![sources.to_owned()];
+    let mut files = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder)? {
+            let path = entry?.path();
+            if path.is_dir() { folders.push(path) } else { files.push(path) }
+        }
+    }
+    files.sort();
+    for file in files {
+        hasher.update(file.strip_prefix(sources)?.as_os_str().as_encoded_bytes());
+        hasher.update([0]);
+        hasher.update(Sha256::digest(fs::read(&file)?));
+    }
+    Ok(hex(&hasher.finalize()))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

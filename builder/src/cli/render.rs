@@ -1,0 +1,210 @@
+//! The only file that writes to the terminal: events, results and errors; plain, with moving lines, or as JSON.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is where the program speaks")]
+
+use std::collections::HashMap;
+use std::collections::HashSet;
+use std::io::IsTerminal as _;
+use std::io::Write as _;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+
+use console::style;
+use indicatif::MultiProgress;
+use indicatif::ProgressBar;
+use indicatif::ProgressStyle;
+
+use crate::cli::arguments::Progress;
+use crate::cli::words;
+use crate::events::Event;
+use crate::events::Events;
+
+/// How this invocation speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    /// Only the result.
+    Quiet,
+    /// Lines on standard error.
+    Plain,
+    /// Lines and moving progress on standard error, which is a terminal.
+    Terminal,
+    /// One JSON object a line on standard output.
+    Json,
+}
+
+impl Manner {
+    /// What the flags and the terminal ask for.
+    pub fn of(progress: Progress, quiet: bool) -> Self {
+        match progress {
+            Progress::Json => Self::Json,
+            _ if quiet => Self::Quiet,
+            Progress::Auto if std::io::stderr().is_terminal() => Self::Terminal,
+            Progress::Auto | Progress::Plain => Self::Plain,
+        }
+    }
+}
+
+/// Renders events as they come.
+#[derive(Debug)]
+pub struct Renderer {
+    manner: Manner,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Moving lines, by what they are about.
+    bars: HashMap<String, ProgressBar>,
+    area: MultiProgress,
+    /// Transfers that plain output has already named.
+    named: HashSet<String>,
+    /// The beginning of an output line whose end has not come yet, by buildpack.
+    open_lines: HashMap<String, String>,
+}
+
+/// An output line is shown in pieces of at most this many bytes.
+const LINE_BYTES_MAX: usize = 64 << 10;
+
+impl Renderer {
+    /// A renderer that speaks in `manner`.
+    pub fn new(manner: Manner) -> Self {
+        Self { manner, state: Mutex::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Events for Renderer {
+    fn tell(&self, event: Event) {
+        match self.manner {
+            Manner::Quiet => {}
+            Manner::Json => json(&event),
+            Manner::Plain => self.state().tell(event, false),
+            Manner::Terminal => self.state().tell(event, true),
+        }
+    }
+}
+
+impl State {
+    fn tell(&mut self, event: Event, is_terminal: bool) {
+        match event {
+            Event::PhaseStarted { phase } => self.line(&format!("{}", style(phase).for_stderr().bold())),
+            Event::PhaseEnded { phase, elapsed } => {
+                self.end_transfers();
+                self.line(&style(format!("{phase} took {}", words::seconds(elapsed))).for_stderr().dim().to_string());
+            }
+            Event::BuildpackStarted { buildpack } => self.line(&format!("  {}", style(buildpack).for_stderr().cyan())),
+            Event::Output { buildpack, text, .. } => self.output(buildpack, &text),
+            Event::Decision { text } => self.line(&format!("  {text}")),
+            Event::Warning { text } => self.line(&format!("  {} {text}", style("warning:").for_stderr().yellow())),
+            Event::Layer { .. } => {}
+            Event::Progress { what, done, total } => self.progress(what, done, total, is_terminal),
+        }
+    }
+
+    /// Prints above the moving lines.
+    fn line(&mut self, line: &str) {
+        self.end_open_lines();
+        self.print(line);
+    }
+
+    fn print(&self, line: &str) {
+        self.area.suspend(|| eprintln!("{line}"));
+    }
+
+    /// Whole lines go out indented and untouched; the rest waits for its end.
+    fn output(&mut self, buildpack: String, text: &str) {
+        let mut open = self.open_lines.remove(&buildpack).unwrap_or_default();
+        open.push_str(text);
+        while let Some(end) = open.find('\n') {
+            self.print(&format!("    {}", &open[..end]));
+            open.drain(..=end);
+        }
+        if open.len() > LINE_BYTES_MAX {
+            self.print(&format!("    {open}"));
+            open.clear();
+        }
+        if !open.is_empty() {
+            self.open_lines.insert(buildpack, open);
+        }
+    }
+
+    fn end_open_lines(&mut self) {
+        for (_, open) in std::mem::take(&mut self.open_lines) {
+            self.print(&format!("    {open}"));
+        }
+    }
+
+    fn progress(&mut self, what: String, done: u64, total: Option<u64>, is_terminal: bool) {
+        if !is_terminal {
+            if self.named.insert(what.clone()) {
+                let size = total.map_or_else(String::new, |total| format!(" ({})", words::bytes(total)));
+                self.line(&format!("  {what}{size}"));
+            }
+            return;
+        }
+        let bar = self.bars.entry(what).or_insert_with_key(|what| {
+            self.area.add(ProgressBar::new(total.unwrap_or(0)).with_style(bar_style(total.is_some())).with_message(what.clone()))
+        });
+        if let Some(total) = total {
+            bar.set_length(total);
+        }
+        bar.set_position(done);
+        if total.is_some_and(|total| done >= total) {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn end_transfers(&mut self) {
+        for (_, bar) in self.bars.drain() {
+            bar.finish_and_clear();
+        }
+        self.named.clear();
+    }
+}
+
+fn bar_style(has_total: bool) -> ProgressStyle {
+    let template = if has_total {
+        "  {msg:<40!} {bar:24} {bytes:>10} of {total_bytes:<10} {bytes_per_sec}"
+    } else {
+        "  {msg:<40!} {bytes:>10} {bytes_per_sec}"
+    };
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+/// One JSON object on a line of its own.
+pub fn json(value: &impl serde::Serialize) {
+    if let Ok(text) = serde_json::to_string(value) {
+        println!("{text}");
+    }
+}
+
+/// The result of a command, on standard output.
+pub fn result(text: &str) {
+    // A reader that has gone away is no failure of ours.
+    let _reader_gone = writeln!(std::io::stdout(), "{}", text.trim_end_matches('\n'));
+}
+
+/// Bytes of a process that runs for the user, as they come.
+pub fn pass_through(stream: crate::events::Stream, bytes: &[u8]) {
+    let _reader_gone = match stream {
+        crate::events::Stream::Stdout => std::io::stdout().write_all(bytes).and_then(|()| std::io::stdout().flush()),
+        crate::events::Stream::Stderr => std::io::stderr().write_all(bytes),
+    };
+}
+
+/// A note beside the result, on standard error.
+pub fn note(text: &str) {
+    eprintln!("{text}");
+}
+
+/// Why a command failed and what to do, on standard error.
+pub fn failure(message: &str, hint: Option<&str>, code: &str) {
+    eprintln!("{} {message}", style("error:").for_stderr().red().bold());
+    if let Some(hint) = hint {
+        eprintln!("{} {hint}", style("hint:").for_stderr().cyan());
+    }
+    eprintln!("{} {code} (see docs/errors.md)", style("code:").for_stderr().dim());
+}

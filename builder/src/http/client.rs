@@ -1,0 +1,215 @@
+//! The asynchronous client: requests with retries.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use reqwest::Method;
+use reqwest::NoProxy;
+use reqwest::RequestBuilder;
+use reqwest::Response;
+use reqwest::redirect::Policy;
+
+use crate::http::error::HttpError;
+use crate::http::mirror::Location;
+use crate::http::mirror::locate;
+use crate::http::redact::redact;
+use crate::http::retry::Tries;
+use crate::http::retry::is_temporary;
+use crate::http::retry::retry_after;
+use crate::http::roots::tls_config;
+use crate::http::settings::Settings;
+
+/// How long a connection may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a server may be silent.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How many redirects are followed.
+const REDIRECTS_MAX: usize = 8;
+
+/// The client. Cheap to make (roots are read at the first TLS handshake) and to clone.
+#[derive(Debug, Clone)]
+pub struct Client {
+    inner: reqwest::Client,
+    settings: Settings,
+}
+
+impl Client {
+    /// Makes a client; connects nowhere.
+    pub fn new(settings: &Settings) -> Result<Self, HttpError> {
+        let inner = builder(settings)?
+            .redirect(followed())
+            .build()
+            .map_err(|error| HttpError::Settings(error.to_string()))?;
+        Ok(Self {
+            inner,
+            settings: settings.clone(),
+        })
+    }
+
+    /// What the client was made with.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Where `url` is taken from under the mirror table.
+    pub fn mirrored(&self, url: &str) -> Location {
+        locate(&self.settings.mirrors, url)
+    }
+
+    /// Whether `authority` (`host` or `host:port`) is spoken to without TLS: loopback and the hosts of the settings.
+    pub fn is_plain_http(&self, authority: &str) -> bool {
+        self.settings
+            .plain_http_hosts
+            .iter()
+            .any(|host| host == authority)
+            || is_loopback(authority)
+    }
+
+    /// Begins a request. A URL that does not parse is an error of [`Client::send`].
+    pub fn request(&self, method: Method, url: &str) -> RequestBuilder {
+        self.inner.request(method, url)
+    }
+
+    /// Sends what `build` makes, again when the failure may pass (at most five tries), and gives the first answer
+    /// that is not worth another try, or the last. An answer of any status is no error here.
+    pub async fn send(&self, build: impl Fn() -> RequestBuilder) -> Result<Response, HttpError> {
+        let mut tries = Tries::default();
+        loop {
+            let request = build()
+                .build()
+                .map_err(|error| HttpError::from_reqwest("", &error))?;
+            let url = request.url().as_str().to_owned();
+            let outcome = self
+                .inner
+                .execute(request)
+                .await
+                .map_err(|error| HttpError::from_reqwest(&url, &error));
+            let asked = match &outcome {
+                Ok(response) if is_temporary(response.status().as_u16()) => retry_after(response.headers()),
+                Err(error) if error.is_worth_a_retry() => None,
+                _ => return outcome,
+            };
+            let Some(wait) = tries.next_wait(asked) else {
+                return outcome;
+            };
+            tracing::debug!(
+                url = redact(&url),
+                wait_ms = wait.as_millis(),
+                "request is made again"
+            );
+            tokio::time::sleep(wait).await;
+        }
+    }
+}
+
+/// The response, if its status is a success.
+pub fn expect_success(response: Response) -> Result<Response, HttpError> {
+    if response.status().is_success() {
+        return Ok(response);
+    }
+    Err(HttpError::Status {
+        url: redact(response.url().as_str()),
+        status: response.status().as_u16(),
+    })
+}
+
+/// What both clients have in common. Bodies are never decompressed on the way, so that digests are of what was sent.
+pub(super) fn builder(settings: &Settings) -> Result<reqwest::ClientBuilder, HttpError> {
+    for path in &settings.ca_files {
+        std::fs::metadata(path).map_err(|source| HttpError::CaFile {
+            path: path.clone(),
+            source,
+        })?;
+    }
+    let tls = tls_config(&settings.ca_files).map_err(|error| HttpError::Settings(error.to_string()))?;
+    let mut builder = reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .user_agent(&settings.user_agent)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .read_timeout(SILENCE_TIMEOUT)
+        .gzip(false)
+        .referer(false)
+        .no_proxy();
+    if let Some(url) = named(settings.proxy.http.as_ref()) {
+        builder = builder.proxy(proxied(reqwest::Proxy::http(url), url, settings)?);
+    }
+    if let Some(url) = named(settings.proxy.https.as_ref()) {
+        builder = builder.proxy(proxied(reqwest::Proxy::https(url), url, settings)?);
+    }
+    Ok(builder)
+}
+
+/// A proxy's URL, if one is set; an empty variable sets none.
+fn named(url: Option<&String>) -> Option<&str> {
+    url.map(String::as_str).filter(|url| !url.is_empty())
+}
+
+fn proxied(
+    proxy: reqwest::Result<reqwest::Proxy>,
+    url: &str,
+    settings: &Settings,
+) -> Result<reqwest::Proxy, HttpError> {
+    let proxy = proxy.map_err(|_| HttpError::Settings(format!("the proxy {} is not a URL", redact(url))))?;
+    let direct = settings.proxy.no_proxy.as_deref().and_then(NoProxy::from_string);
+    Ok(proxy.no_proxy(direct))
+}
+
+/// Follows a few redirects, and never from TLS to plain text. reqwest drops credentials when the host changes.
+fn followed() -> Policy {
+    Policy::custom(|attempt| {
+        let was_secure = attempt
+            .previous()
+            .last()
+            .is_some_and(|url| url.scheme() == "https");
+        if attempt.previous().len() > REDIRECTS_MAX {
+            attempt.error(format!("more than {REDIRECTS_MAX} redirects"))
+        } else if was_secure && attempt.url().scheme() != "https" {
+            attempt.error("it leaves TLS")
+        } else {
+            attempt.follow()
+        }
+    })
+}
+
+fn is_loopback(authority: &str) -> bool {
+    let host = match authority.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or(rest),
+        None => authority.split(':').next().unwrap_or(authority),
+    };
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_http_is_for_loopback_and_named_hosts() {
+        let settings = Settings {
+            plain_http_hosts: vec!["registry.lan:5000".to_owned()],
+            ..Settings::default()
+        };
+        let client = Client::new(&settings).unwrap();
+        for (authority, plain) in [
+            ("localhost:5000", true),
+            ("127.0.0.1", true),
+            ("[::1]:5000", true),
+            ("registry.lan:5000", true),
+            ("registry.lan", false),
+            ("localhost.example:5000", false),
+            ("ghcr.io", false),
+        ] {
+            assert_eq!(client.is_plain_http(authority), plain, "{authority}");
+        }
+    }
+
+    #[test]
+    fn a_missing_ca_file_is_named() {
+        let settings = Settings {
+            ca_files: vec!["/nowhere/ca.pem".into()],
+            ..Settings::default()
+        };
+        let error = Client::new(&settings).unwrap_err().to_string();
+        assert!(error.contains("/nowhere/ca.pem"), "{error}");
+    }
+}

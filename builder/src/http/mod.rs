@@ -1,0 +1,13 @@
+//! Our one HTTP client: certificates, proxy, mirrors, retries and verified downloads.
+
+pub mod settings;
+pub mod client;
+pub mod download;
+pub mod blocking;
+pub mod mirror;
+pub mod redact;
+pub mod error;
+
+mod retry;
+mod roots;
+pub mod dialler;

@@ -1,0 +1,27 @@
+//! What a build may use up. Every limit has a default.
+
+use std::time::Duration;
+
+/// The limits of one build's sandbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Wall clock for the whole build.
+    pub timeout: Duration,
+    /// Memory of all processes together, in bytes; none: no limit.
+    pub memory_bytes_max: Option<u64>,
+    /// Processes and threads together.
+    pub processes_max: u64,
+    /// Bytes of output of one step that are kept; the rest is dropped with a note.
+    pub output_bytes_max: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(60 * 60),
+            memory_bytes_max: None,
+            processes_max: 32_768,
+            output_bytes_max: 64 << 20,
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Starts the build's one sandbox: base, workspace, buildpacks, the user's variables and the last build's layers.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::model::request::BuildRequest;
+use crate::network::Sockets;
+use crate::network::gateway::Gateway;
+use crate::network::gateway::GatewayLimits;
+use crate::network::gateway::GatewaySetup;
+use crate::http::dialler::Dialler;
+use crate::model::policy::NetworkPolicy;
+use crate::phases::detect::DetectError;
+use crate::phases::detect::buildpacks;
+use crate::phases::detect::buildpacks::Shelved;
+use crate::phases::detect::workspace;
+use crate::phases::handover::Bases;
+use crate::phases::handover::Sandbox;
+use crate::phases::handover::Source;
+use crate::phases::handover::Tools;
+use crate::sandbox;
+use crate::sandbox::directory::JobDirectory;
+use crate::sandbox::spec::Bind;
+use crate::sandbox::spec::BindMode;
+use crate::sandbox::spec::JobSpec;
+use crate::sandbox::spec::LayersState;
+use crate::sandbox::spec::Network;
+use crate::sandbox::spec::User;
+use crate::store::copy::CopyRules;
+use crate::store::copy::copy_directory;
+use crate::store::embedded::Embedded;
+
+/// The home folder of the job's user.
+pub(super) const HOME: &str = "/home/cnb";
+/// The job's host name; the same everywhere, as it may end in what buildpacks write.
+pub(super) const HOSTNAME: &str = "packhorse";
+/// The job's user and group.
+pub(super) const USER_ID: u32 = 1000;
+/// Where the base keeps the certificates of authorities.
+const CA_BUNDLE: &str = "etc/ssl/certs/ca-certificates.crt";
+/// Between TERM and KILL.
+const GRACE: Duration = Duration::from_secs(10);
+/// The most files and bytes of one buildpack.
+const BUILDPACK_ENTRIES_MAX: u64 = 200_000;
+const BUILDPACK_BYTES_MAX: u64 = 4 << 30;
+
+/// Starts the sandbox. Its way out is closed until it gets a gateway.
+pub(super) fn start(
+    source: &Source,
+    request: &BuildRequest,
+    tools: &Tools<'_>,
+    bases: Bases,
+) -> Result<(Sandbox, Vec<Shelved>), DetectError> {
+    let shift = tools.builder.identity.owner_shift();
+    let embedded = Embedded::lay_out(tools.store.root())?;
+    let shelf = buildpacks::shelve(request, &embedded)?;
+    let caches = tools.store.caches();
+    let pending = caches.begin(&source.app, "default")?;
+
+    let directory = JobDirectory::create(&tools.store.root().join("jobs"), &job_id())?;
+    let room = directory.path().to_owned();
+    let workspace = room.join("workspace");
+    workspace::lay_out(&source.origin, &workspace, USER_ID + shift, request, tools)?;
+    let mut binds = bind_buildpacks(&shelf, &room, shift)?;
+    binds.push(read_only(platform(request, &room)?, "/platform"));
+    let environment_ca = ca_bundle(&bases.build.root, tools.builder.ca_file.as_deref(), &room)?;
+
+    let spec = JobSpec {
+        directory,
+        program: PathBuf::from("/proc/self/exe"),
+        identity: tools.builder.identity,
+        root_layers: vec![bases.build.root.clone()],
+        layers: LayersState { lowers: pending.lowers().to_vec(), directory: pending.directory().to_owned(), volatile: true },
+        workspace,
+        binds,
+        user: User { uid: USER_ID, gid: USER_ID, name: "cnb".to_owned(), home: PathBuf::from(HOME) },
+        limits: request.limits.clone(),
+        hostname: HOSTNAME.to_owned(),
+        network: Network::Listeners { ports: Vec::new() },
+        environment_ca,
+        grace: GRACE,
+    };
+    let job = sandbox::start(spec)?;
+    let rung = tools.builder.identity.rung().to_owned();
+    Ok((Sandbox { gateway: None, job, pending, bases, embedded, rung }, shelf))
+}
+
+/// The job's way out through this process, closed for detection.
+pub(super) fn open_gateway(sandbox: &mut Sandbox, tools: &Tools<'_>) -> Result<(), DetectError> {
+    let Some(sockets) = sandbox.job.take_sockets() else {
+        return Ok(());
+    };
+    let setup = GatewaySetup {
+        policy: NetworkPolicy::None,
+        dialler: std::sync::Arc::new(Dialler::new(tools.builder.proxy.clone())),
+        watcher: tools.watcher.clone(),
+        limits: GatewayLimits::default(),
+    };
+    sandbox.gateway = Some(Gateway::start(Sockets { tcp: sockets.tcp, dns: sockets.dns }, setup)?);
+    Ok(())
+}
+
+fn job_id() -> String {
+    use std::sync::atomic::AtomicU32;
+    use std::sync::atomic::Ordering;
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    format!("build-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+fn bind_buildpacks(shelf: &[Shelved], room: &Path, shift: u32) -> Result<Vec<Bind>, DetectError> {
+    let mut binds = Vec::new();
+    for (position, one) in shelf.iter().enumerate() {
+        let source = if one.is_named {
+            let copy = room.join(format!("buildpack-{position}"));
+            let rules = CopyRules {
+                leave_out: &[".git"],
+                owner: shift,
+                entries_max: BUILDPACK_ENTRIES_MAX,
+                bytes_max: BUILDPACK_BYTES_MAX,
+            };
+            copy_directory(&one.source, &copy, rules)?;
+            copy
+        } else {
+            one.source.clone()
+        };
+        binds.push(read_only(source, &one.installed.directory));
+    }
+    Ok(binds)
+}
+
+fn read_only(source: PathBuf, target: impl Into<PathBuf>) -> Bind {
+    Bind { source, target: target.into(), mode: BindMode::ReadOnly }
+}
+
+/// `/platform` with the user's variables as files.
+fn platform(request: &BuildRequest, room: &Path) -> Result<PathBuf, DetectError> {
+    let platform = room.join("platform");
+    for folder in [platform.clone(), platform.join("env")] {
+        fs::create_dir(&folder).map_err(|source| DetectError::Prepare { path: folder.clone(), source })?;
+        readable(&folder, 0o755)?;
+    }
+    for (name, value) in &request.environment {
+        let path = platform.join("env").join(name);
+        fs::write(&path, value).map_err(|source| DetectError::Prepare { path: path.clone(), source })?;
+        readable(&path, 0o644)?;
+    }
+    Ok(platform)
+}
+
+/// The image's certificates and the operator's in one file.
+fn ca_bundle(root: &Path, operators: Option<&Path>, room: &Path) -> Result<Option<PathBuf>, DetectError> {
+    let Some(operators) = operators else {
+        return Ok(None);
+    };
+    let bundle = room.join("ca-certificates.crt");
+    let write = || -> std::io::Result<()> {
+        let mut merged = fs::read(root.join(CA_BUNDLE)).unwrap_or_default();
+        merged.push(b'\n');
+        merged.extend(fs::read(operators)?);
+        fs::File::create(&bundle)?.write_all(&merged)
+    };
+    write().map_err(|source| DetectError::Prepare { path: operators.to_owned(), source })?;
+    readable(&bundle, 0o644)?;
+    Ok(Some(bundle))
+}
+
+fn readable(path: &Path, mode: u32) -> Result<(), DetectError> {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+        .map_err(|source| DetectError::Prepare { path: path.to_owned(), source })
+}

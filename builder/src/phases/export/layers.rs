@@ -1,0 +1,162 @@
+//! The layers above the run image, in the order of the specification (cnb §5.1), each written or found unchanged.
+
+use std::os::fd::AsFd as _;
+use std::path::Path;
+use std::path::PathBuf;
+
+use packhorse_spec::identifier::escape;
+
+use crate::buildpack::layers::LayerOnDisk;
+use crate::buildpack::metadata::LayerDigests;
+use crate::events::Event;
+use crate::model::descriptor::LayerDescriptor;
+use crate::model::digest::DiffId;
+use crate::model::receipt::LayerOutcome;
+use crate::oci::layer::LayerTar;
+use crate::oci::layer::compression::Compression;
+use crate::oci::layer::write_layer;
+use crate::oci::slices::divide;
+use crate::oci::tree;
+use crate::oci::tree::Owner;
+use crate::oci::tree::Tree;
+use crate::oci::tree::TreeError;
+use crate::oci::tree::TreeLimits;
+use crate::phases::export::ExportError;
+use crate::phases::export::fixed;
+use crate::phases::export::untouched::is_untouched;
+use crate::phases::handover::Finished;
+use crate::phases::handover::ImageLayer;
+use crate::phases::handover::Tools;
+use crate::sandbox::job::Job as _;
+
+/// What a layer of the image is called by its place in the lifecycle label.
+pub(super) struct Layers {
+    /// All layers above the run image, the lowest first.
+    pub(super) all: Vec<ImageLayer>,
+    /// The buildpacks' layers that have contents.
+    pub(super) digests: LayerDigests,
+    pub(super) sbom: DiffId,
+    pub(super) app: Vec<DiffId>,
+    pub(super) launcher: DiffId,
+    pub(super) config: DiffId,
+    pub(super) process_types: Option<DiffId>,
+}
+
+/// The job's user, who owns what buildpacks make.
+const OWNER: Owner = Owner { uid: 1000, gid: 1000 };
+
+/// Writes all layers into the store, lowest first.
+pub(super) fn write(finished: &Finished, tools: &Tools<'_>) -> Result<Layers, ExportError> {
+    let mut writer = Writer { finished, tools, all: Vec::new() };
+    let mut digests = LayerDigests::new();
+    for layer in &finished.built.layers {
+        if let Some(diff_id) = writer.buildpack_layer(layer)? {
+            digests.insert((layer.buildpack.clone(), layer.name.clone()), diff_id);
+        }
+    }
+    let sbom = writer.below_layers("sbom", Path::new("sbom/launch"))?;
+    let app = writer.app()?;
+    let launcher = fixed::launcher(&finished.plan.sandbox.embedded.launcher())?;
+    let launcher = writer.write("launcher", |tar| launcher.append(tar))?;
+    let config = writer.below_layers("config", Path::new("config"))?;
+    let types: Vec<&str> = finished.built.processes.iter().map(|process| process.process_type.as_str()).collect();
+    fixed::check_process_types(&types)?;
+    let process_types = if types.is_empty() {
+        None
+    } else {
+        Some(writer.write("process-types", |tar| fixed::append_process_types(tar, &types))?)
+    };
+    Ok(Layers { all: writer.all, digests, sbom, app, launcher, config, process_types })
+}
+
+struct Writer<'a> {
+    finished: &'a Finished,
+    tools: &'a Tools<'a>,
+    all: Vec<ImageLayer>,
+}
+
+impl Writer<'_> {
+    /// A buildpack's launch layer: as the cache knows it, as the previous image has it, or written now.
+    fn buildpack_layer(&mut self, layer: &LayerOnDisk) -> Result<Option<DiffId>, ExportError> {
+        if !layer.types.launch {
+            return Ok(None);
+        }
+        let name = format!("{}:{}", layer.buildpack, layer.name);
+        if !layer.has_directory {
+            return Ok(self.previous_layer(&name, layer).then_some(()).and(None));
+        }
+        let place = Path::new(&escape(&layer.buildpack)).join(&layer.name);
+        let sandbox = &self.finished.plan.sandbox;
+        let cached = sandbox.cached.as_ref().and_then(|cached| cached.layers.get(&name));
+        if let Some(descriptor) = cached
+            && self.tools.store.blobs().contains(&descriptor.blob.digest)
+            && is_untouched(sandbox.pending.upper(), &place)
+        {
+            let descriptor = descriptor.clone();
+            return Ok(Some(self.keep(&name, descriptor)));
+        }
+        self.below_layers(&name, &place).map(Some)
+    }
+
+    /// A layer without contents is the previous image's. Whether there is one is for the metadata to say.
+    fn previous_layer(&mut self, name: &str, layer: &LayerOnDisk) -> bool {
+        let previous = self.finished.plan.source.previous.as_ref();
+        let Some((diff_id, blob)) = previous.and_then(|image| image.buildpack_layer(&layer.buildpack, &layer.name)) else {
+            return false;
+        };
+        let descriptor = LayerDescriptor { blob: blob.clone(), diff_id, tar_size: 0 };
+        self.keep(name, descriptor);
+        true
+    }
+
+    /// A folder of `/layers` as a layer.
+    fn below_layers(&mut self, name: &str, directory: &Path) -> Result<DiffId, ExportError> {
+        let layers = &self.finished.plan.setting.paths.layers;
+        let root = self.finished.plan.sandbox.job.open_directory(layers)?;
+        let tree = of_user(root.as_fd(), layers);
+        self.write(name, |tar| tree::append_layer_directory(tar, &tree, directory))
+    }
+
+    /// The app, in one layer for each slice and one for the rest.
+    fn app(&mut self) -> Result<Vec<DiffId>, ExportError> {
+        let app = &self.finished.plan.setting.paths.app;
+        let root = self.finished.plan.sandbox.job.open_directory(app)?;
+        let tree = of_user(root.as_fd(), app);
+        let slices: Vec<Vec<String>> = self.finished.built.slices.iter().map(|slice| slice.paths.clone()).collect();
+        let parts: Vec<Vec<PathBuf>> = divide(&tree::list(&tree)?, &slices)?;
+        let count = parts.len();
+        let mut diff_ids = Vec::with_capacity(count);
+        for (position, paths) in parts.iter().enumerate() {
+            let name = if count == 1 { "app".to_owned() } else { format!("app slice {}", position + 1) };
+            diff_ids.push(self.write(&name, |tar| tree::append_app_slice(tar, &tree, paths))?);
+        }
+        Ok(diff_ids)
+    }
+
+    fn write(
+        &mut self,
+        name: &str,
+        produce: impl FnOnce(&mut LayerTar<'_>) -> Result<(), TreeError>,
+    ) -> Result<DiffId, ExportError> {
+        self.tools.cancel.check()?;
+        let blobs = self.tools.store.blobs();
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let written = write_layer(&blobs.temporary_directory()?, Compression::default(), threads, produce)?;
+        let descriptor = blobs.commit_layer(written)?;
+        Ok(self.keep(name, descriptor))
+    }
+
+    fn keep(&mut self, name: &str, descriptor: LayerDescriptor) -> DiffId {
+        let previous = self.finished.plan.source.previous.as_ref();
+        let is_known = previous.is_some_and(|image| image.layers.contains_key(&descriptor.diff_id));
+        let outcome = if is_known { LayerOutcome::Reused } else { LayerOutcome::Added };
+        let diff_id = descriptor.diff_id;
+        self.tools.watcher.tell(Event::Layer { name: name.to_owned(), outcome, diff_id, size: descriptor.blob.size });
+        self.all.push(ImageLayer { name: name.to_owned(), outcome, descriptor });
+        diff_id
+    }
+}
+
+fn of_user<'a>(root: std::os::fd::BorrowedFd<'a>, image_path: &'a Path) -> Tree<'a> {
+    Tree { root, image_path, parent_owner: OWNER, owner: OWNER, limits: TreeLimits::default() }
+}

@@ -1,0 +1,83 @@
+//! Phase 5: layers, config and manifest; every blob is in the store afterwards, and the cache's new state is written.
+
+mod config;
+mod fixed;
+mod layers;
+mod untouched;
+
+use crate::buildpack::metadata::MetadataError;
+use crate::events::Cancelled;
+use crate::model::failure::Facts;
+use crate::model::failure::Failure;
+use crate::oci::layer::LayerError;
+use crate::oci::slices::SliceError;
+use crate::oci::tree::TreeError;
+use crate::phases::handover::Finished;
+use crate::phases::handover::Image;
+use crate::phases::handover::Tools;
+use crate::sandbox::job::JobError;
+use crate::store::error::StoreError;
+
+/// Why no image could be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// A layer could not be written.
+    #[error(transparent)]
+    Layer(#[from] LayerError),
+    /// The app's files could not be listed.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// A slice's pattern is wrong.
+    #[error(transparent)]
+    Slice(#[from] SliceError),
+    /// A layer cannot be recorded.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+    /// The store could not be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The sandbox failed.
+    #[error(transparent)]
+    Job(#[from] JobError),
+    /// A label could not be written.
+    #[error("cannot write the label `{name}`: {source}")]
+    Label {
+        /// Its name.
+        name: &'static str,
+        /// Why not.
+        source: serde_json::Error,
+    },
+    /// A process type cannot be a file's name.
+    #[error("`{0}` cannot be a process type: it must not be empty or have any of / > < : | & \\")]
+    ProcessType(String),
+    /// The build was cancelled.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+impl Failure for ExportError {
+    fn facts(&self) -> Facts {
+        match self {
+            Self::Layer(error) => error.facts(),
+            Self::Tree(error) => error.facts(),
+            Self::Slice(error) => error.facts(),
+            Self::Metadata(error) => error.facts(),
+            Self::Store(error) => error.facts(),
+            Self::Job(error) => error.facts(),
+            Self::Label { .. } => Facts::bug("label_unwritable"),
+            Self::ProcessType(_) => Facts::user("process_type_invalid"),
+            Self::Cancelled(_) => Facts::user("interrupted"),
+        }
+    }
+}
+
+/// Writes the layers that are new, names those that are not, and describes the image. The sandbox ends here; what of
+/// its layers is for the next build becomes the cache's state.
+pub fn assemble_image(finished: Finished, tools: &Tools<'_>) -> Result<Image, ExportError> {
+    tools.cancel.check()?;
+    let layers = layers::write(&finished, tools)?;
+    tools.cancel.check()?;
+    let image = config::assemble(&finished, layers, tools)?;
+    layers::keep_cache(finished, &image, tools)?;
+    Ok(image)
+}

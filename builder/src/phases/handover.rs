@@ -1,0 +1,155 @@
+//! What one phase hands to the next, and the tools that they share. Only a phase can make a handed value.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::base::Base;
+use crate::buildpack::build::Built;
+use crate::buildpack::detect::Detected;
+use crate::buildpack::setting::Setting;
+use crate::events::Cancel;
+use crate::events::Events;
+use crate::git::repository::Git;
+use crate::git::repository::Resolved;
+use crate::http::client::Client;
+use crate::model::build_key::KeyInputs;
+use crate::model::descriptor::Descriptor;
+use crate::model::descriptor::LayerDescriptor;
+use crate::model::policy::NetworkPolicy;
+use crate::model::previous_image::PreviousImage;
+use crate::model::receipt::LayerOutcome;
+use crate::model::receipt::LayerReceipt;
+use crate::model::receipt::Receipt;
+use crate::model::timestamp::Timestamp;
+use crate::network::Gateway;
+use crate::sandbox::identity::Identity;
+use crate::sandbox::native::NativeJob;
+use crate::store::Store;
+use crate::store::caches::Pending;
+use crate::store::embedded::Embedded;
+
+/// What the phases work with: the owners of the outside things, made once by the caller.
+#[derive(Clone, Copy)]
+pub struct Tools<'a> {
+    /// Fetches git sources.
+    pub git: &'a Git,
+    /// The HTTP client.
+    pub http: &'a Client,
+    /// Speaks to registries.
+    pub registry: &'a crate::registry::client::Client,
+    /// What is kept on this machine.
+    pub store: &'a Store,
+    /// The builder's settings.
+    pub builder: &'a BuilderSettings,
+    /// Who watches.
+    pub watcher: &'a Arc<dyn Events>,
+    /// Set when the build is to end.
+    pub cancel: &'a Cancel,
+}
+
+/// What the machine and its operator decide about builds.
+#[derive(Debug, Clone)]
+pub struct BuilderSettings {
+    /// Where the base's packages come from.
+    pub archive: crate::base::Archive,
+    /// Who the worker is on this machine.
+    pub identity: Identity,
+    /// The certificates of authorities that jobs trust beside their image's own.
+    pub ca_file: Option<PathBuf>,
+    /// Where build steps may connect to.
+    pub network: NetworkPolicy,
+    /// Proxies that the worker dials through.
+    pub proxy: crate::http::dialler::UpstreamProxy,
+    /// The time, for the archive's expiry and the base's age.
+    pub now: Timestamp,
+}
+
+/// What the first phase comes to.
+#[derive(Debug)]
+pub enum Fetched {
+    /// Nothing changed since a build whose image the outputs still hold.
+    Unchanged(Receipt),
+    /// There is work to do.
+    Changed(Box<Source>),
+}
+
+/// A source that is known, outputs that may be written, and what the last image offers.
+#[derive(Debug)]
+pub struct Source {
+    pub(super) origin: Origin,
+    pub(super) identity: SourceIdentity,
+    pub(super) app: String,
+    pub(super) key: KeyInputs,
+    pub(super) previous: Option<PreviousImage>,
+}
+
+/// Where the files come from.
+#[derive(Debug)]
+pub(super) enum Origin {
+    Directory(PathBuf),
+    Git(Box<Resolved>),
+}
+
+/// What labels say of the source.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct SourceIdentity {
+    /// `https://host/path`, without user, password or query.
+    pub(super) remote: Option<String>,
+    /// The commit.
+    pub(super) revision: Option<String>,
+    /// The branch or tag that was asked for.
+    pub(super) name: Option<String>,
+}
+
+/// The chosen buildpacks, and the sandbox in which they were chosen.
+pub struct Plan {
+    pub(super) source: Source,
+    pub(super) detected: Detected,
+    pub(super) setting: Setting,
+    pub(super) sandbox: Sandbox,
+}
+
+/// The two flavours of the base.
+#[derive(Debug, Clone)]
+pub(super) struct Bases {
+    pub(super) build: Base,
+    pub(super) run: Base,
+}
+
+/// A running job with all that belongs to it.
+pub(super) struct Sandbox {
+    pub(super) gateway: Option<Gateway>,
+    pub(super) job: NativeJob,
+    pub(super) pending: Pending,
+    pub(super) bases: Bases,
+    pub(super) embedded: Embedded,
+    pub(super) rung: String,
+}
+
+/// The last build's layers are in their places.
+pub struct Restored {
+    pub(super) plan: Plan,
+}
+
+/// All buildpacks have run.
+pub struct Finished {
+    pub(super) plan: Plan,
+    pub(super) built: Built,
+}
+
+/// A whole image: its blobs are in the store.
+#[derive(Debug)]
+pub struct Image {
+    pub(super) manifest: Vec<u8>,
+    pub(super) descriptor: Descriptor,
+    pub(super) config: Descriptor,
+    pub(super) layers: Vec<ImageLayer>,
+}
+
+/// One layer of an image.
+#[derive(Debug, Clone)]
+pub(super) struct ImageLayer {
+    pub(super) name: String,
+    pub(super) outcome: LayerOutcome,
+    pub(super) descriptor: LayerDescriptor,
+}

@@ -1,0 +1,114 @@
+//! What the source is: its content, its labels, its time; and everything else that is input to the build.
+
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+
+use crate::git::work_tree::work_tree;
+use crate::model::build_key::KeyInputs;
+use crate::model::digest::Digest;
+use crate::model::named_by::NamedBy;
+use crate::model::output::Output;
+use crate::model::request::BuildRequest;
+use crate::model::source::GitUrl;
+use crate::model::source::SourceSpec;
+use crate::model::timestamp::Timestamp;
+use crate::phases::handover::Origin;
+use crate::phases::handover::Source;
+use crate::phases::handover::SourceIdentity;
+use crate::phases::handover::Tools;
+use crate::phases::source::SourceError;
+use crate::store::embedded;
+
+/// The source as far as it is known without asking any output.
+pub(super) fn describe(request: &BuildRequest, tools: &Tools<'_>) -> Result<Source, SourceError> {
+    let known = match &request.source {
+        SourceSpec::Directory { path, subdirectory } => directory(path, subdirectory.as_deref(), request, tools)?,
+        SourceSpec::Git(url) => repository(url, tools)?,
+    };
+    let key = KeyInputs {
+        program: [embedded::PROGRAM, embedded::DIGEST],
+        source: known.content,
+        remote: known.identity.remote.clone(),
+        revision: known.identity.revision.clone(),
+        created: request.created.unwrap_or(known.time),
+        buildpacks: request.buildpacks.iter().map(|path| buildpack(path, tools)).collect::<Result<_, _>>()?,
+        environment: request.environment.clone(),
+        options: [request.keep_git, request.submodules],
+    };
+    let app = app_of(request, known.app);
+    Ok(Source { origin: known.origin, identity: known.identity, app, key, previous: None })
+}
+
+struct Known {
+    origin: Origin,
+    identity: SourceIdentity,
+    /// What is the same for the same files.
+    content: String,
+    time: Timestamp,
+    /// What the cache belongs to where no output names a repository.
+    app: String,
+}
+
+fn directory(
+    path: &Path,
+    subdirectory: Option<&str>,
+    request: &BuildRequest,
+    tools: &Tools<'_>,
+) -> Result<Known, SourceError> {
+    let missing = |why: String| SourceError::NoDirectory { path: path.to_owned(), why };
+    let top = fs::canonicalize(path).map_err(|error| missing(error.to_string()))?;
+    let directory = subdirectory.map_or_else(|| top.clone(), |below| top.join(below));
+    if !directory.is_dir() {
+        return Err(match subdirectory {
+            Some(below) => missing(format!("there is no folder `{below}` in it")),
+            None => missing("it is not a directory".to_owned()),
+        });
+    }
+    let leave_out: &[&str] = if request.keep_git { &[] } else { &[".git"] };
+    let content = tools.store.hash_directory(&directory, leave_out)?;
+    let app = format!("directory {}", directory.display());
+    let tree = work_tree(&directory).filter(|tree| tree.clean);
+    let time = tree.as_ref().map_or(Timestamp::BUILDPACKS, |tree| tree.time);
+    let identity = tree.map_or_else(SourceIdentity::default, |tree| SourceIdentity {
+        remote: tree.canonical,
+        revision: Some(tree.commit),
+        name: None,
+    });
+    Ok(Known { origin: Origin::Directory(directory), identity, content: content.to_string(), time, app })
+}
+
+fn repository(url: &GitUrl, tools: &Tools<'_>) -> Result<Known, SourceError> {
+    // Git's client blocks and must not see the runtime, so it gets a thread of its own.
+    let resolved = std::thread::scope(|scope| {
+        let resolving = scope.spawn(|| tools.git.resolve(url, NamedBy::User, tools.watcher.as_ref(), tools.cancel));
+        resolving.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })?;
+    let subdirectory = url.subdirectory.as_deref().unwrap_or_default();
+    let app = format!("{} {subdirectory}", resolved.canonical.clone().unwrap_or_else(|| url.redacted()));
+    let identity = SourceIdentity {
+        remote: resolved.canonical.clone(),
+        revision: Some(resolved.commit.clone()),
+        name: resolved.name.clone(),
+    };
+    let content = format!("commit {} tree {}", resolved.commit, resolved.tree);
+    Ok(Known { content, identity, time: resolved.commit_time, app, origin: Origin::Git(Box::new(resolved)) })
+}
+
+/// The content of a buildpack that the command line names.
+fn buildpack(path: &PathBuf, tools: &Tools<'_>) -> Result<Digest, SourceError> {
+    if !path.join("buildpack.toml").is_file() {
+        let why = if path.is_dir() { "it has no buildpack.toml" } else { "there is no such directory" };
+        return Err(SourceError::NoBuildpack { path: path.clone(), why: why.to_owned() });
+    }
+    Ok(tools.store.hash_directory(path, &[])?)
+}
+
+/// A cache belongs to the output's repository, else to the source; never to a folder's base name.
+fn app_of(request: &BuildRequest, otherwise: String) -> String {
+    let repository = request.outputs.iter().find_map(|output| match output {
+        Output::Registry(reference) => Some(reference.name()),
+        Output::Layout { .. } | Output::Local(_) => None,
+    });
+    repository.unwrap_or(otherwise)
+}

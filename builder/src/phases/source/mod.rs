@@ -1,0 +1,110 @@
+//! Phase 1: what is the source, did anything change, may the outputs be written, and what did they hold before?
+
+mod describe;
+mod outputs;
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::events::Cancelled;
+use crate::git::error::GitError;
+use crate::model::failure::Facts;
+use crate::model::failure::Failure;
+use crate::model::receipt::Receipt;
+use crate::model::request::BuildRequest;
+use crate::phases::handover::Fetched;
+use crate::phases::handover::Source;
+use crate::phases::handover::Tools;
+use crate::registry::error::RegistryError;
+use crate::store::error::StoreError;
+
+/// Why the first phase failed.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The directory is missing or is none.
+    #[error("there is no source directory `{path}`: {why}")]
+    NoDirectory {
+        /// As it was named.
+        path: PathBuf,
+        /// The kernel's words.
+        why: String,
+    },
+    /// A buildpack that the command line names is none.
+    #[error("`{path}` is no buildpack: {why}")]
+    NoBuildpack {
+        /// As it was named.
+        path: PathBuf,
+        /// What is missing.
+        why: String,
+    },
+    /// Git could not fetch it.
+    #[error(transparent)]
+    Git(#[from] GitError),
+    /// The store could not be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A registry refuses, or does not answer.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// An output folder cannot be written.
+    #[error("cannot write the image to `{path}`: {source}")]
+    Layout {
+        /// The folder.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The build was cancelled.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+impl Failure for SourceError {
+    fn facts(&self) -> Facts {
+        match self {
+            Self::NoDirectory { .. } => Facts::user("source_not_found"),
+            Self::NoBuildpack { .. } => Facts::user("buildpack_missing"),
+            Self::Git(error) => error.facts(),
+            Self::Store(error) => error.facts(),
+            Self::Registry(error) => error.facts(),
+            Self::Layout { source, .. } if source.kind() == io::ErrorKind::StorageFull => Facts::platform("disk_full"),
+            Self::Layout { .. } => Facts::user("output_unwritable"),
+            Self::Cancelled(_) => Facts::user("interrupted"),
+        }
+    }
+}
+
+/// Finds the source. If a receipt says that it was built before and every output still holds that image, that is the
+/// answer; else every output is checked for write access before any work.
+pub async fn fetch(request: &BuildRequest, tools: &Tools<'_>) -> Result<Fetched, SourceError> {
+    let described = tokio::task::block_in_place(|| describe::describe(request, tools))?;
+    if !request.force
+        && let Some(receipt) = unchanged(request, tools, &described).await?
+    {
+        return Ok(Fetched::Unchanged(receipt));
+    }
+    tools.cancel.check()?;
+    outputs::check(&request.outputs, tools).await?;
+    let previous = match request.outputs.first() {
+        Some(output) => outputs::previous_image(output, tools).await?,
+        None => None,
+    };
+    Ok(Fetched::Changed(Box::new(Source { previous, ..described })))
+}
+
+/// The receipt of this very build, if all outputs hold its image.
+async fn unchanged(request: &BuildRequest, tools: &Tools<'_>, described: &Source) -> Result<Option<Receipt>, SourceError> {
+    let Some(locks) = crate::base::assembled_locks(tools.store.root()) else {
+        return Ok(None);
+    };
+    let Some(receipt) = tools.store.receipts().get(described.key.key(locks))? else {
+        return Ok(None);
+    };
+    for output in &request.outputs {
+        if !outputs::holds(output, &receipt, tools).await? {
+            return Ok(None);
+        }
+    }
+    let outputs = request.outputs.iter().map(ToString::to_string).collect();
+    Ok(Some(Receipt { outputs, unchanged: true, ..receipt }))
+}
