@@ -178,7 +178,7 @@ fn build_app(npm: &Npm, project: &Project) -> Result<(), NodejsBuildpackError> {
                 differences,
             }
         })?;
-    if project.package.has_build_script() {
+    if project.package.script("build").is_some() {
         output::header("Running the build script");
         npm.run_build_script()
             .map_err(NodejsBuildpackError::BuildScript)?;

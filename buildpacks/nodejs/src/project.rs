@@ -168,7 +168,7 @@ mod tests {
         assert!(project.npm.is_some());
         assert_eq!(
             project.web_process(app.path()),
-            Some(WebProcess::Node("server.js".to_string()))
+            Some(WebProcess::Node(vec!["server.js".to_string()]))
         );
     }
 
