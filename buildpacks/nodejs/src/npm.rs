@@ -1,10 +1,10 @@
 //! Runs npm: install, build script, prune. The only place that starts programs.
 
 use crate::dev_dependencies::DevDependencies;
+use crate::layers::node::NodeInstallation;
 use crate::lockfile::Lockfile;
 use crate::output;
 use libcnb::Env;
-use nodejs_semver::Version;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -30,8 +30,7 @@ pub(crate) struct Npm {
 
 /// Where npm is and what it works on.
 pub(crate) struct NpmPlace<'a> {
-    pub(crate) node_layer: &'a Path,
-    pub(crate) version: &'a Version,
+    pub(crate) node: &'a NodeInstallation,
     pub(crate) cache: &'a Path,
     /// The home folder for npm and scripts where the build has none.
     pub(crate) spare_home: &'a Path,
@@ -52,7 +51,7 @@ impl Npm {
     pub(crate) fn new(place: &NpmPlace, env: &Env) -> Self {
         let extra_ca = CA_BUNDLES.into_iter().find(|bundle| Path::new(bundle).is_file());
         Self {
-            program: place.node_layer.join("bin/npm"),
+            program: place.node.layer.join("bin/npm"),
             app_dir: place.app_dir.to_path_buf(),
             env: npm_env(env, place, extra_ca),
         }
@@ -127,13 +126,13 @@ fn npm_env(env: &Env, place: &NpmPlace, extra_ca: Option<&str>) -> Env {
         }
     }
     // The headers in the layer, so that node-gyp fetches none.
-    let nodedir = if place.version.major() < 11 {
+    let nodedir = if place.node.versions.npm.major() < 11 {
         "npm_config_nodedir"
     } else {
         "npm_package_config_node_gyp_nodedir"
     };
     if !env.contains_key(nodedir) {
-        env.insert(nodedir, place.node_layer);
+        env.insert(nodedir, &place.node.headers);
     }
     // Node.js asks the C library for the home folder otherwise, and fails for a user who is not in /etc/passwd.
     if env.get("HOME").is_none_or(|home| home.is_empty()) {
@@ -180,15 +179,25 @@ fn how_it_ended(status: ExitStatus) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::node_choice::NodeVersions;
+    use libcnb::layer_env::LayerEnv;
 
     fn env_for(npm: &str, variables: &[(&str, &str)]) -> Env {
         let mut env = Env::new();
         for (name, value) in variables {
             env.insert(name, value);
         }
+        let node = NodeInstallation {
+            layer: PathBuf::from("/layers/node"),
+            headers: PathBuf::from("/layers/node-headers"),
+            env: LayerEnv::new(),
+            versions: NodeVersions {
+                node: "24.0.0".parse().unwrap(),
+                npm: npm.parse().unwrap(),
+            },
+        };
         let place = NpmPlace {
-            node_layer: Path::new("/layers/node"),
-            version: &npm.parse().unwrap(),
+            node: &node,
             cache: Path::new("/layers/npm-cache"),
             spare_home: Path::new("/tmp/home"),
             app_dir: Path::new("/workspace"),
@@ -205,7 +214,7 @@ mod tests {
             ("npm_config_fund", "false"),
             ("npm_config_audit", "false"),
             ("npm_config_logs_max", "0"),
-            ("npm_package_config_node_gyp_nodedir", "/layers/node"),
+            ("npm_package_config_node_gyp_nodedir", "/layers/node-headers"),
             ("HOME", "/tmp/home"),
             ("NODE_EXTRA_CA_CERTS", "/etc/ssl/cert.pem"),
         ] {

@@ -11,9 +11,9 @@ use crate::lockfile::check_lockfile;
 use crate::lockfile::choose_lockfile;
 use crate::node_request::InvalidVersionError;
 use crate::node_request::NodeRequest;
-use crate::node_request::Origin;
+use crate::node_request::NpmRequest;
 use crate::node_request::decide_node_request;
-use crate::node_request::parse_engines_range;
+use crate::node_request::decide_npm_request;
 use crate::package_json::PACKAGE_JSON;
 use crate::package_json::PackageJson;
 use crate::registry_url::InvalidRegistryError;
@@ -21,7 +21,6 @@ use crate::registry_url::RegistryUrl;
 use crate::web_process::WebProcess;
 use crate::web_process::choose_web_process;
 use libcnb::Env;
-use nodejs_semver::Range;
 use std::path::Path;
 
 const PACKAGE_JSON_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -36,7 +35,7 @@ pub(crate) struct Project {
     /// Empty without a lock file.
     pub(crate) lockfile_text: String,
     pub(crate) node: NodeRequest,
-    pub(crate) npm: Option<Range>,
+    pub(crate) npm: Option<NpmRequest>,
     pub(crate) registry: RegistryUrl,
     pub(crate) dev_dependencies: DevDependencies,
     /// The source came with installed packages.
@@ -77,14 +76,7 @@ pub(crate) fn read_project(app_dir: &Path, env: &Env) -> Result<Project, ReadPro
     let nvmrc = read_app_file(app_dir, ".nvmrc", SMALL_FILE_BYTES_MAX)?;
     let node_version_file = read_app_file(app_dir, ".node-version", SMALL_FILE_BYTES_MAX)?;
     let node = decide_node_request(&package, nvmrc.as_deref(), node_version_file.as_deref())?;
-    let npm = package
-        .engines
-        .npm
-        .as_deref()
-        .filter(|text| !text.trim().is_empty());
-    let npm = npm
-        .map(|text| parse_engines_range(text, Origin::EnginesNpm))
-        .transpose()?;
+    let npm = decide_npm_request(&package)?;
 
     let npm_settings = read_app_file(app_dir, ".npmrc", SMALL_FILE_BYTES_MAX)?;
     let set_registry = npm_setting(env, "registry");
@@ -122,6 +114,7 @@ fn npm_setting(env: &Env, setting: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::node_request::Origin;
     use std::fs;
 
     fn app(files: &[(&str, &str)]) -> tempfile::TempDir {

@@ -1,4 +1,5 @@
 //! One file for each layer that the buildpack makes.
 
 pub(crate) mod node;
+pub(crate) mod node_headers;
 pub(crate) mod npm_cache;
