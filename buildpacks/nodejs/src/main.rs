@@ -19,12 +19,19 @@ mod unpack;
 mod layers;
 mod npm;
 
+mod install_place;
+mod npmrc;
+mod dependencies_key;
+mod node_modules;
+mod app_build;
+
 mod errors;
 mod output;
 #[cfg(test)]
 mod test_server;
 
-use crate::dev_dependencies::DevDependencies;
+use crate::app_build::AppBuild;
+use crate::app_build::build_app;
 use crate::http::HttpClient;
 use crate::http::NoCertificatesError;
 use crate::layers::node::InstallNodeError;
@@ -32,8 +39,8 @@ use crate::layers::node::RegistryAnswer;
 use crate::layers::node::install_node;
 use crate::layers::npm_cache::prepare_npm_cache;
 use crate::lockfile::Lockfile;
-use crate::lockfile::differences;
 use crate::node_choice::NodeVersions;
+use crate::node_modules::NodeModulesError;
 use crate::node_request::Origin;
 use crate::npm::Npm;
 use crate::npm::NpmPlace;
@@ -93,16 +100,20 @@ impl Buildpack for NodejsBuildpack {
         let node = install_node(&context, &project, &|| ask_registry(&env, &project, node_package))?;
         warn(&project, &node.versions);
 
-        output::header("Installing dependencies");
         let spare_home = tempfile::tempdir().map_err(NodejsBuildpackError::SpareHome)?;
         let place = NpmPlace {
             node: &node,
             cache: &prepare_npm_cache(&context)?,
             spare_home: spare_home.path(),
-            app_dir: &context.app_dir,
         };
         let npm = Npm::new(&place, &node.env.apply(Scope::Build, &env));
-        build_app(&npm, &project)?;
+        build_app(&AppBuild {
+            context: &context,
+            project: &project,
+            versions: &node.versions,
+            env: &env,
+            npm: &npm,
+        })?;
 
         BuildResultBuilder::new()
             .launch(launch(&project, &context.app_dir))
@@ -169,30 +180,6 @@ fn warn(project: &Project, versions: &NodeVersions) {
     }
 }
 
-/// Install, build script, prune.
-fn build_app(npm: &Npm, project: &Project) -> Result<(), NodejsBuildpackError> {
-    npm.install(project.lockfile, project.dev_dependencies)
-        .map_err(|source| {
-            let differences = differences(&project.package, &project.lockfile_text);
-            NodejsBuildpackError::InstallDependencies {
-                source,
-                lockfile: project.lockfile,
-                differences,
-            }
-        })?;
-    if project.package.script("build").is_some() {
-        output::header("Running the build script");
-        npm.run_build_script()
-            .map_err(NodejsBuildpackError::BuildScript)?;
-    }
-    if project.dev_dependencies == DevDependencies::BuildOnly && project.package.may_have_dev_dependencies() {
-        output::header("Removing development dependencies");
-        npm.prune_dev_dependencies()
-            .map_err(NodejsBuildpackError::PruneDevDependencies)?;
-    }
-    Ok(())
-}
-
 /// The `web` process; looked for last, since the build script may have made its file.
 fn launch(project: &Project, app_dir: &Path) -> Launch {
     output::header("Choosing the web process");
@@ -237,6 +224,8 @@ enum NodejsBuildpackError {
         lockfile: Lockfile,
         differences: Vec<String>,
     },
+    #[error(transparent)]
+    NodeModules(NodeModulesError),
     #[error(transparent)]
     BuildScript(RunNpmError),
     #[error(transparent)]

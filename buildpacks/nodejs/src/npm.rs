@@ -1,6 +1,6 @@
 //! Runs npm: install, build script, prune. The only place that starts programs.
 
-use crate::dev_dependencies::DevDependencies;
+use crate::dependencies_key::DependencySet;
 use crate::layers::node::NodeInstallation;
 use crate::lockfile::Lockfile;
 use crate::output;
@@ -24,17 +24,15 @@ const CA_BUNDLES: [&str; 4] = [
 /// npm in its layer, and all that its runs have in common.
 pub(crate) struct Npm {
     program: PathBuf,
-    app_dir: PathBuf,
     env: Env,
 }
 
-/// Where npm is and what it works on.
+/// Where npm is, and the folders it needs.
 pub(crate) struct NpmPlace<'a> {
     pub(crate) node: &'a NodeInstallation,
     pub(crate) cache: &'a Path,
     /// The home folder for npm and scripts where the build has none.
     pub(crate) spare_home: &'a Path,
-    pub(crate) app_dir: &'a Path,
 }
 
 /// An npm command that did not work; its own output went to the user as it was.
@@ -52,27 +50,31 @@ impl Npm {
         let extra_ca = CA_BUNDLES.into_iter().find(|bundle| Path::new(bundle).is_file());
         Self {
             program: place.node.layer.join("bin/npm"),
-            app_dir: place.app_dir.to_path_buf(),
             env: npm_env(env, place, extra_ca),
         }
     }
 
     /// Exactly what the lock file says, or, without one, whatever fits today.
-    pub(crate) fn install(&self, lockfile: Lockfile, dev: DevDependencies) -> Result<(), RunNpmError> {
-        self.run(install_arguments(lockfile, dev), &[])
+    pub(crate) fn install(
+        &self,
+        folder: &Path,
+        lockfile: Lockfile,
+        set: DependencySet,
+    ) -> Result<(), RunNpmError> {
+        self.run(folder, &install_arguments(lockfile, set), &[])
     }
 
     /// The app's own `build` script; tools take production settings from `NODE_ENV`.
-    pub(crate) fn run_build_script(&self) -> Result<(), RunNpmError> {
-        self.run(&["run", "build"], &[("NODE_ENV", "production")])
+    pub(crate) fn run_build_script(&self, folder: &Path) -> Result<(), RunNpmError> {
+        self.run(folder, &["run", "build"], &[("NODE_ENV", "production")])
     }
 
     /// Removes development dependencies. Nothing new comes, so no package's script has anything to do.
-    pub(crate) fn prune_dev_dependencies(&self) -> Result<(), RunNpmError> {
-        self.run(&["prune", "--omit=dev", "--ignore-scripts"], &[])
+    pub(crate) fn prune_dev_dependencies(&self, folder: &Path) -> Result<(), RunNpmError> {
+        self.run(folder, &["prune", "--omit=dev", "--ignore-scripts"], &[])
     }
 
-    fn run(&self, arguments: &[&str], defaults: &[(&str, &str)]) -> Result<(), RunNpmError> {
+    fn run(&self, folder: &Path, arguments: &[&str], defaults: &[(&str, &str)]) -> Result<(), RunNpmError> {
         let command = format!("npm {}", arguments.join(" "));
         output::line(&format!("Running `{command}`"));
         let mut env = self.env.clone();
@@ -85,7 +87,7 @@ impl Npm {
         )]
         let started = Command::new(&self.program)
             .args(arguments)
-            .current_dir(&self.app_dir)
+            .current_dir(folder)
             .env_clear()
             .envs(&env)
             .stdin(Stdio::null())
@@ -98,13 +100,17 @@ impl Npm {
     }
 }
 
-fn install_arguments(lockfile: Lockfile, dev: DevDependencies) -> &'static [&'static str] {
-    match (lockfile, dev) {
-        (Lockfile::Missing, DevDependencies::NeverInstalled) => &["install"],
-        (Lockfile::Missing, _) => &["install", "--include=dev"],
-        (_, DevDependencies::NeverInstalled) => &["ci"],
-        (_, _) => &["ci", "--include=dev"],
-    }
+fn install_arguments(lockfile: Lockfile, set: DependencySet) -> Vec<&'static str> {
+    let command = match lockfile {
+        Lockfile::Missing => "install",
+        Lockfile::PackageLock | Lockfile::Shrinkwrap => "ci",
+    };
+    let option = match set {
+        DependencySet::All => Some("--include=dev"),
+        DependencySet::Production => Some("--omit=dev"),
+        DependencySet::AsConfigured => None,
+    };
+    std::iter::once(command).chain(option).collect()
 }
 
 /// The user's environment with our defaults for what is not set in it.
@@ -200,7 +206,6 @@ mod tests {
             node: &node,
             cache: Path::new("/layers/npm-cache"),
             spare_home: Path::new("/tmp/home"),
-            app_dir: Path::new("/workspace"),
         };
         npm_env(&env, &place, Some("/etc/ssl/cert.pem"))
     }
@@ -257,22 +262,14 @@ mod tests {
 
     #[test]
     fn install_commands() {
-        for (lockfile, dev, expected) in [
-            (
-                Lockfile::PackageLock,
-                DevDependencies::BuildOnly,
-                "ci --include=dev",
-            ),
-            (Lockfile::Shrinkwrap, DevDependencies::Kept, "ci --include=dev"),
-            (Lockfile::PackageLock, DevDependencies::NeverInstalled, "ci"),
-            (
-                Lockfile::Missing,
-                DevDependencies::BuildOnly,
-                "install --include=dev",
-            ),
-            (Lockfile::Missing, DevDependencies::NeverInstalled, "install"),
+        for (lockfile, set, expected) in [
+            (Lockfile::PackageLock, DependencySet::All, "ci --include=dev"),
+            (Lockfile::Shrinkwrap, DependencySet::Production, "ci --omit=dev"),
+            (Lockfile::PackageLock, DependencySet::AsConfigured, "ci"),
+            (Lockfile::Missing, DependencySet::All, "install --include=dev"),
+            (Lockfile::Missing, DependencySet::AsConfigured, "install"),
         ] {
-            assert_eq!(install_arguments(lockfile, dev).join(" "), expected);
+            assert_eq!(install_arguments(lockfile, set).join(" "), expected);
         }
     }
 

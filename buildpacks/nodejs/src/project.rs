@@ -31,6 +31,7 @@ const SMALL_FILE_BYTES_MAX: u64 = 64 * 1024;
 #[derive(Debug)]
 pub(crate) struct Project {
     pub(crate) package: PackageJson,
+    pub(crate) package_text: String,
     pub(crate) lockfile: Lockfile,
     /// Empty without a lock file.
     pub(crate) lockfile_text: String,
@@ -38,8 +39,12 @@ pub(crate) struct Project {
     pub(crate) npm: Option<NpmRequest>,
     pub(crate) registry: RegistryUrl,
     pub(crate) dev_dependencies: DevDependencies,
-    /// The source came with installed packages.
+    /// The text of `.npmrc`, if there is one.
+    pub(crate) npmrc: Option<String>,
+    /// The source came with something named `node_modules`.
     pub(crate) has_node_modules: bool,
+    /// The app is an addon that npm compiles when it installs.
+    pub(crate) has_binding_gyp: bool,
 }
 
 /// The app cannot be built as it is.
@@ -61,8 +66,9 @@ pub(crate) enum ReadProjectError {
 
 /// Reads the app in `app_dir`; `env` is the environment of the build.
 pub(crate) fn read_project(app_dir: &Path, env: &Env) -> Result<Project, ReadProjectError> {
-    let text = read_app_file(app_dir, PACKAGE_JSON, PACKAGE_JSON_BYTES_MAX)?;
-    let package = PackageJson::parse(&text.ok_or(ReadProjectError::NoPackageJson)?)?;
+    let package_text = read_app_file(app_dir, PACKAGE_JSON, PACKAGE_JSON_BYTES_MAX)?
+        .ok_or(ReadProjectError::NoPackageJson)?;
+    let package = PackageJson::parse(&package_text)?;
 
     let lockfile = choose_lockfile(|name| app_dir.join(name).is_file())?;
     let lockfile_text = match lockfile.file_name() {
@@ -87,8 +93,11 @@ pub(crate) fn read_project(app_dir: &Path, env: &Env) -> Result<Project, ReadPro
     let (omit, node_env) = (npm_setting(env, "omit"), env.get_string_lossy("NODE_ENV"));
     Ok(Project {
         dev_dependencies: decide_dev_dependencies(omit.as_deref(), node_env.as_deref()),
-        has_node_modules: app_dir.join("node_modules").is_dir(),
+        has_node_modules: app_dir.join("node_modules").symlink_metadata().is_ok(),
+        has_binding_gyp: app_dir.join("binding.gyp").is_file(),
         package,
+        package_text,
+        npmrc: npm_settings,
         lockfile,
         lockfile_text,
         node,

@@ -80,6 +80,12 @@ fn buildpack_message(error: &NodejsBuildpackError) -> Message {
         NodejsBuildpackError::InstallDependencies { source, lockfile, differences } => {
             npm::install_message(source, *lockfile, differences)
         }
+        NodejsBuildpackError::NodeModules(error) => Message {
+            title: "the dependencies could not be put in their place".to_string(),
+            place: error.path.display().to_string(),
+            why: error.to_string(),
+            hint: "the folders of the layers and of the app must be writable for the build's user".to_string(),
+        },
         NodejsBuildpackError::BuildScript(error) => npm::build_script_message(error),
         NodejsBuildpackError::PruneDevDependencies(error) => npm::prune_message(error),
     }

@@ -4,6 +4,7 @@ use super::*;
 use crate::http::HttpClient;
 use crate::integrity::Integrity;
 use crate::lockfile::Lockfile;
+use crate::node_modules::NodeModulesError;
 use crate::npm::RunNpmError;
 use crate::project::ReadProjectError;
 use crate::project::read_project;
@@ -188,6 +189,23 @@ error: the dependencies could not be installed: package.json and the lock file d
 hint: run `npm install` and commit both files"
     );
     assert!(install_failure(1 << 8, &["a"; 12]).contains("\n       and 2 more\n"));
+}
+
+#[test]
+fn dependencies_that_cannot_be_linked() {
+    let error = NodejsBuildpackError::NodeModules(NodeModulesError {
+        action: "make the link",
+        path: "/workspace/node_modules".into(),
+        source: io::Error::from_raw_os_error(13),
+    });
+    assert_eq!(
+        words(error),
+        "\
+error: the dependencies could not be put in their place
+  where: /workspace/node_modules
+  why: cannot make the link `/workspace/node_modules`: Permission denied (os error 13)
+hint: the folders of the layers and of the app must be writable for the build's user"
+    );
 }
 
 #[test]
