@@ -61,19 +61,20 @@ pub(crate) enum DependencySet {
 }
 
 /// Hashes and plain text only, since this is written into the image's label. An empty text is for what is not there.
+/// In alphabetical order, as libcnb writes them when it keeps a layer, so that the bytes are the same.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DependenciesKey {
+    environment: String,
     layout: String,
-    set: String,
-    package_json: String,
     lockfile: String,
-    npmrc: String,
     node_version: String,
     npm_version: String,
+    npmrc: String,
+    package_json: String,
+    set: String,
     /// Operating system, architecture and distribution, for which packages may have been compiled.
     target: String,
-    environment: String,
 }
 
 impl DependenciesKey {

@@ -16,15 +16,15 @@ pub(crate) struct NodeVersions {
 }
 
 /// What was chosen, and for which request; text throughout, since numbers change their type on the way through a
-/// cache.
+/// cache, and in alphabetical order, as libcnb writes it when it keeps a layer.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NodeChoice {
-    pub(crate) node_version: String,
-    pub(crate) npm_version: String,
     node_request: String,
+    pub(crate) node_version: String,
     /// Empty where the table of release lines chooses.
     npm_request: String,
+    pub(crate) npm_version: String,
     /// Without credentials.
     registry: String,
     table_date: String,

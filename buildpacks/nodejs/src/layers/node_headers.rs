@@ -27,8 +27,8 @@ const ANY_HEADER: &str = "include/node/node_version.h";
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NodeHeadersMetadata {
-    pub(crate) node_version: String,
     pub(crate) arch: String,
+    pub(crate) node_version: String,
 }
 
 /// The layer, whatever it holds so far.
