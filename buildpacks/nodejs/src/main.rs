@@ -38,6 +38,7 @@ use crate::layers::node::InstallNodeError;
 use crate::layers::node::RegistryAnswer;
 use crate::layers::node::install_node;
 use crate::layers::npm_cache::prepare_npm_cache;
+use crate::layers::npm_home::make_npm_home;
 use crate::lockfile::Lockfile;
 use crate::node_choice::NodeVersions;
 use crate::node_modules::NodeModulesError;
@@ -70,7 +71,6 @@ use libcnb::detect::DetectResultBuilder;
 use libcnb::generic::GenericMetadata;
 use libcnb::generic::GenericPlatform;
 use libcnb::layer_env::Scope;
-use std::io;
 use std::path::Path;
 
 /// The buildpack.
@@ -100,11 +100,10 @@ impl Buildpack for NodejsBuildpack {
         let node = install_node(&context, &project, &|| ask_registry(&env, &project, node_package))?;
         warn(&project, &node.versions);
 
-        let spare_home = tempfile::tempdir().map_err(NodejsBuildpackError::SpareHome)?;
         let place = NpmPlace {
             node: &node,
             cache: &prepare_npm_cache(&context)?,
-            spare_home: spare_home.path(),
+            spare_home: &make_npm_home(&context)?,
         };
         let npm = Npm::new(&place, &node.env.apply(Scope::Build, &env));
         build_app(&AppBuild {
@@ -216,8 +215,6 @@ enum NodejsBuildpackError {
     },
     #[error(transparent)]
     InstallNode(InstallNodeError),
-    #[error("cannot make a folder for temporary files: {0}")]
-    SpareHome(#[source] io::Error),
     #[error("cannot install the dependencies: {source}")]
     InstallDependencies {
         source: RunNpmError,

@@ -140,6 +140,8 @@ fn npm_env(env: &Env, place: &NpmPlace, extra_ca: Option<&str>) -> Env {
     if !env.contains_key(nodedir) {
         env.insert(nodedir, &place.node.headers);
     }
+    // node-gyp's Python would leave files with times in them in the layer of npm.
+    set_default(&mut env, "PYTHONDONTWRITEBYTECODE", "1");
     // Node.js asks the C library for the home folder otherwise, and fails for a user who is not in /etc/passwd.
     if env.get("HOME").is_none_or(|home| home.is_empty()) {
         env.insert("HOME", place.spare_home);
@@ -205,7 +207,7 @@ mod tests {
         let place = NpmPlace {
             node: &node,
             cache: Path::new("/layers/npm-cache"),
-            spare_home: Path::new("/tmp/home"),
+            spare_home: Path::new("/layers/npm-home"),
         };
         npm_env(&env, &place, Some("/etc/ssl/cert.pem"))
     }
@@ -220,12 +222,13 @@ mod tests {
             ("npm_config_audit", "false"),
             ("npm_config_logs_max", "0"),
             ("npm_package_config_node_gyp_nodedir", "/layers/node-headers"),
-            ("HOME", "/tmp/home"),
+            ("HOME", "/layers/npm-home"),
+            ("PYTHONDONTWRITEBYTECODE", "1"),
             ("NODE_EXTRA_CA_CERTS", "/etc/ssl/cert.pem"),
         ] {
             assert_eq!(env.get_string_lossy(name).as_deref(), Some(expected), "{name}");
         }
-        assert_eq!(env.iter().count(), 8);
+        assert_eq!(env.iter().count(), 9);
         assert!(env_for("10.9.9", &[]).contains_key("npm_config_nodedir"));
     }
 

@@ -238,8 +238,12 @@ fn a_full_disk_is_told_whoever_notices_it() {
     let full = || io::Error::from_raw_os_error(28);
     for (error, why) in [
         (
-            NodejsBuildpackError::SpareHome(full()),
-            "cannot make a folder for temporary files: No space left on device (os error 28)",
+            NodejsBuildpackError::NodeModules(NodeModulesError {
+                action: "copy",
+                path: "/layers/a".into(),
+                source: full(),
+            }),
+            "cannot copy `/layers/a`: No space left on device (os error 28)",
         ),
         (
             NodejsBuildpackError::InstallNode(InstallNodeError::Download {

@@ -4,3 +4,4 @@ pub(crate) mod dependencies;
 pub(crate) mod node;
 pub(crate) mod node_headers;
 pub(crate) mod npm_cache;
+pub(crate) mod npm_home;
