@@ -253,3 +253,187 @@ fn failed(action: &'static str, path: &Path, source: io::Error) -> NodejsBuildpa
         source,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layers::node::NodeInstallation;
+    use crate::npm::NpmPlace;
+    use crate::project::read_project;
+    use libcnb::Target;
+    use libcnb::data::buildpack_plan::BuildpackPlan;
+    use libcnb::generic::GenericPlatform;
+    use libcnb::layer_env::LayerEnv;
+    use std::path::PathBuf;
+
+    /// Stands in for npm; a file of the source, since one that was just written may be too busy to be run.
+    const NPM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/npm");
+    const WITH_BUILD: &str = r#"{"scripts": {"build": "x"}, "devDependencies": {"dev": "1"}}"#;
+
+    struct Case {
+        folder: tempfile::TempDir,
+        env: Env,
+    }
+
+    impl Case {
+        fn new(package: &str, build_script: &str) -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let path = |name: &str| folder.path().join(name);
+            fs::create_dir_all(path("node/bin")).unwrap();
+            fs::create_dir_all(path("layers")).unwrap();
+            std::os::unix::fs::symlink(NPM, path("node/bin/npm")).unwrap();
+            let mut env = Env::new();
+            env.insert("PATH", "/usr/bin:/bin");
+            env.insert("NPM_LOG", path("log"));
+            env.insert("BUILD_SCRIPT", build_script);
+            let case = Self { folder, env };
+            case.take_source(package);
+            case
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.folder.path().join(name)
+        }
+
+        /// A fresh checkout, as each build gets one.
+        fn take_source(&self, package: &str) {
+            let app = self.path("app");
+            drop(fs::remove_dir_all(&app));
+            fs::create_dir(&app).unwrap();
+            let lock = r#"{"packages": {"": {}}}"#;
+            for (name, text) in [
+                ("package.json", package),
+                ("package-lock.json", lock),
+                (".npmrc", "_auth=secret"),
+            ] {
+                fs::write(app.join(name), text).unwrap();
+            }
+        }
+
+        /// Builds; returns what npm was asked to do.
+        fn build(&self) -> String {
+            drop(fs::remove_file(self.path("log")));
+            let text = |text: &str| text.to_string();
+            let context = BuildContext {
+                layers_dir: self.path("layers"),
+                app_dir: self.path("app"),
+                buildpack_dir: PathBuf::from(env!("CARGO_MANIFEST_DIR")),
+                target: Target {
+                    os: text("linux"),
+                    arch: text("amd64"),
+                    arch_variant: None,
+                    distro_name: text("debian"),
+                    distro_version: text("13"),
+                },
+                platform: GenericPlatform::new(Env::new()),
+                buildpack_plan: BuildpackPlan { entries: Vec::new() },
+                buildpack_descriptor: libcnb::read_toml_file(concat!(
+                    env!("CARGO_MANIFEST_DIR"),
+                    "/buildpack.toml"
+                ))
+                .unwrap(),
+                store: None,
+            };
+            let project = read_project(&context.app_dir, &self.env).unwrap();
+            let node = NodeInstallation {
+                layer: self.path("node"),
+                headers: self.path("headers"),
+                env: LayerEnv::new(),
+                versions: NodeVersions {
+                    node: "22.0.0".parse().unwrap(),
+                    npm: "10.0.0".parse().unwrap(),
+                },
+            };
+            let (cache, home) = (self.path("cache"), self.path("home"));
+            let place = NpmPlace {
+                node: &node,
+                cache: &cache,
+                spare_home: &home,
+            };
+            build_app(&AppBuild {
+                context: &context,
+                project: &project,
+                versions: &node.versions,
+                env: &self.env,
+                npm: &Npm::new(&place, &self.env),
+            })
+            .unwrap();
+            fs::read_to_string(self.path("log"))
+                .unwrap_or_default()
+                .replace('\n', "; ")
+        }
+
+        fn linked_to(&self, layer: &str) -> bool {
+            is_link_to(
+                &self.path("app"),
+                &self.path("layers").join(layer).join(NODE_MODULES),
+            )
+        }
+    }
+
+    #[test]
+    fn without_a_build_script_one_layer_and_no_npm_the_second_time() {
+        let package = r#"{"devDependencies": {"dev": "1"}}"#;
+        let case = Case::new(package, "");
+        assert_eq!(case.build(), "ci --omit=dev; ");
+        assert!(case.linked_to("dependencies") && !case.path("layers/build-dependencies").exists());
+        case.take_source(package);
+        assert_eq!(case.build(), "");
+        assert!(case.linked_to("dependencies"));
+        case.take_source(r#"{"devDependencies": {"dev": "2"}}"#);
+        assert_eq!(case.build(), "ci --omit=dev; ");
+    }
+
+    #[test]
+    fn a_build_script_has_development_dependencies_and_the_image_has_not() {
+        let case = Case::new(WITH_BUILD, "mkdir -p node_modules/.cache; touch built");
+        assert_eq!(
+            case.build(),
+            "ci --include=dev; run build; prune --omit=dev --ignore-scripts; "
+        );
+        assert!(case.linked_to("dependencies") && case.path("app/built").is_file());
+        let (all, production) = (
+            case.path("layers/build-dependencies"),
+            case.path("layers/dependencies"),
+        );
+        assert!(all.join("node_modules/dev").is_dir() && !all.join("node_modules/.cache").exists());
+        assert!(
+            production.join("node_modules/prod").is_dir() && !production.join("node_modules/dev").exists()
+        );
+        let seen = fs::read_to_string(production.join("node_modules/prod/seen")).unwrap();
+        assert!(seen.contains("_auth=secret"), "npm had .npmrc while it ran");
+        for layer in [&all, &production] {
+            assert_eq!(
+                fs::read_dir(layer).unwrap().count(),
+                1,
+                "only node_modules is left"
+            );
+        }
+        case.take_source(WITH_BUILD);
+        assert_eq!(case.build(), "run build; ");
+        assert!(case.linked_to("dependencies"));
+    }
+
+    #[test]
+    fn what_a_build_script_does_to_its_dependencies_stays_in_the_app() {
+        for script in [
+            "echo made > node_modules/prod/made",
+            "rm node_modules; mkdir -p node_modules/prod node_modules/dev; echo made > node_modules/prod/made",
+        ] {
+            let case = Case::new(WITH_BUILD, script);
+            for _ in 0..2 {
+                case.take_source(WITH_BUILD);
+                assert_eq!(
+                    case.build(),
+                    "ci --include=dev; run build; prune --omit=dev --ignore-scripts; ",
+                    "{script}"
+                );
+                assert!(!case.path("app/node_modules").is_symlink(), "{script}");
+                assert!(case.path("app/node_modules/prod/made").is_file(), "{script}");
+                assert!(!case.path("app/node_modules/dev").exists(), "{script}");
+                let layer = case.path("layers/build-dependencies");
+                assert_eq!(fs::read_dir(layer).unwrap().count(), 0, "{script}");
+            }
+        }
+    }
+}
