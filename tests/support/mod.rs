@@ -2,4 +2,5 @@
 
 pub(crate) mod git;
 pub(crate) mod registry;
+pub(crate) mod code;
 pub(crate) mod events;
