@@ -1,1 +1,17 @@
-//! git
+//! Source code from git: the only code that names git2. Its transports run over `http` and the user's own ssh.
+
+pub mod error;
+pub mod settings;
+pub mod repository;
+pub mod checkout;
+pub mod work_tree;
+
+mod revision;
+mod mirror;
+mod fetch;
+mod submodule;
+mod transport;
+mod smart_http;
+mod ssh;
+mod credential;
+mod program;

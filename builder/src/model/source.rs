@@ -197,6 +197,31 @@ impl GitLocation {
         }
     }
 
+    /// The repository that `./…` or `../…` means beside this one, as submodules write it. Without password and query.
+    pub fn relative(&self, text: &str) -> Result<Self, SourceError> {
+        let mut parts: Vec<&str> = self.path.trim_end_matches('/').split('/').collect();
+        for part in text.split('/') {
+            match part {
+                "" | "." => {}
+                ".." => {
+                    if parts.pop().is_none_or(str::is_empty) {
+                        return Err(wrong_url(text, "it leads above the host's root"));
+                    }
+                }
+                part => parts.push(part),
+            }
+        }
+        let path = parts.join("/");
+        if path.trim_matches('/').is_empty() || path.starts_with('-') || path.contains(['?', '#']) {
+            return Err(wrong_url(text, "it has no path"));
+        }
+        if path.chars().any(char::is_control) {
+            return Err(wrong_url(text, "it contains a control character"));
+        }
+        let user = self.user.clone().filter(|_| self.scheme == Scheme::Ssh);
+        Ok(Self { user, password: None, query: None, path, ..self.clone() })
+    }
+
     /// How it is reached.
     pub fn scheme(&self) -> Scheme {
         self.scheme
@@ -243,7 +268,7 @@ impl GitLocation {
     /// for a file, whose path means something on one machine only.
     pub fn canonical_url(&self) -> Option<String> {
         let path = self.path.trim_end_matches('/');
-        let path = path.strip_suffix(".git").unwrap_or(path);
+        let path = path.strip_suffix(".git").unwrap_or(path).trim_end_matches('/');
         let default_port = match self.scheme {
             Scheme::File => return None,
             Scheme::Https => 443,

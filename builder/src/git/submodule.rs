@@ -1,0 +1,173 @@
+//! Submodules: named by the source, so fetched without credentials, and never from this machine for a remote parent.
+
+use std::path::Path;
+
+use git2::Oid;
+use git2::Repository;
+
+use crate::git::checkout::Checkout;
+use crate::git::error::GitError;
+use crate::git::repository::Resolved;
+use crate::model::named_by::NamedBy;
+use crate::model::source::GitLocation;
+use crate::model::source::GitUrl;
+use crate::model::source::Scheme;
+
+/// Bytes of `.gitmodules` that are read.
+const MODULES_BYTES_MAX: usize = 1 << 20;
+
+/// One section of `.gitmodules`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Module {
+    path: String,
+    url: String,
+}
+
+/// The submodules that the commit's `.gitmodules` names. It stands at the root, whatever part was asked for.
+pub(super) fn list(repository: &Repository, resolved: &Resolved) -> Result<Vec<Module>, GitError> {
+    let failed = |source| GitError::Library { doing: "read", url: resolved.url.location.to_string(), source };
+    let commit = Oid::from_str(&resolved.commit).and_then(|commit| repository.find_commit(commit)).map_err(failed)?;
+    let tree = commit.tree().map_err(failed)?;
+    let Some(entry) = tree.get_name(".gitmodules") else {
+        return Ok(Vec::new());
+    };
+    // A link of this name would be followed by nobody here: its text is read as the file.
+    let blob = repository.find_blob(entry.id()).map_err(failed)?;
+    if blob.size() > MODULES_BYTES_MAX {
+        let (url, limit) = (resolved.url.location.to_string(), MODULES_BYTES_MAX as u64);
+        return Err(GitError::TooLarge { url, limit, unit: "bytes of .gitmodules" });
+    }
+    Ok(parse(&String::from_utf8_lossy(blob.content())))
+}
+
+/// Fetches the submodule at `path` and writes it into its folder, which is there and empty.
+#[expect(clippy::too_many_arguments, reason = "the place of one submodule in a checkout; a struct would have one use")]
+pub(super) fn write(
+    checkout: &mut Checkout<'_>,
+    parent: &Resolved,
+    modules: &[Module],
+    path: &str,
+    commit: Oid,
+    destination: &Path,
+    prefix: &str,
+    depth: usize,
+) -> Result<(), GitError> {
+    let shown = format!("{prefix}{path}");
+    let limits = &checkout.git.settings.limits;
+    let refused = |url: &str, why: String| GitError::Submodule { path: shown.clone(), url: url.to_owned(), why };
+    checkout.count += 1;
+    if depth >= limits.submodule_depth_max {
+        return Err(refused("", format!("it is deeper than {} submodules", limits.submodule_depth_max)));
+    }
+    if checkout.count > limits.submodules_max {
+        return Err(refused("", format!("there are more than {} submodules", limits.submodules_max)));
+    }
+    let whole = match &parent.url.subdirectory {
+        Some(subdirectory) => format!("{subdirectory}/{path}"),
+        None => path.to_owned(),
+    };
+    let Some(module) = modules.iter().rev().find(|module| module.path == whole) else {
+        return Err(refused("", "`.gitmodules` does not name it".to_owned()));
+    };
+    let location = locate(&parent.url.location, &module.url)
+        .map_err(|source| GitError::SubmoduleUrl { path: shown.clone(), source })?;
+    let has_own_client = checkout.git.settings.http_for_sources.is_some();
+    check(&parent.url.location, &location, has_own_client).map_err(|why| refused(&location.to_string(), why.to_owned()))?;
+    let url = GitUrl { location, revision: Some(commit.to_string()), subdirectory: None };
+    let resolved = checkout.git.resolve(&url, NamedBy::Source, checkout.events, checkout.cancel)?;
+    checkout.write(&resolved, destination, &format!("{shown}/"), depth + 1)
+}
+
+fn locate(parent: &GitLocation, url: &str) -> Result<GitLocation, crate::model::source::SourceError> {
+    if url.starts_with("./") || url.starts_with("../") { parent.relative(url) } else { GitLocation::parse(url) }
+}
+
+/// Why a submodule is not fetched, if it is not.
+fn check(parent: &GitLocation, child: &GitLocation, has_own_client: bool) -> Result<(), &'static str> {
+    match (child.scheme(), parent.scheme()) {
+        (Scheme::File, Scheme::File) => Ok(()),
+        (Scheme::File, Scheme::Https | Scheme::Http | Scheme::Ssh) => Err("a remote source may not name files of this machine"),
+        (Scheme::Ssh, _) => Err("what a source names is fetched without credentials, and ssh would use yours"),
+        (Scheme::Https | Scheme::Http, _) if has_own_client || child.host() == parent.host() => Ok(()),
+        (Scheme::Https | Scheme::Http, _) => Err("it is on another host than its parent, and no network policy allows it"),
+    }
+}
+
+/// Reads the sections `[submodule "…"]` with `path` and `url`; all else of git's configuration language is passed over.
+fn parse(text: &str) -> Vec<Module> {
+    let mut modules: Vec<Module> = Vec::new();
+    let mut inside = false;
+    for line in text.lines().map(str::trim) {
+        if line.starts_with('[') {
+            inside = line.to_ascii_lowercase().starts_with("[submodule ");
+            if inside {
+                modules.push(Module::default());
+            }
+            continue;
+        }
+        let (Some((key, value)), Some(module)) = (line.split_once('='), modules.last_mut().filter(|_| inside)) else {
+            continue;
+        };
+        let value = unquoted(value.trim());
+        match key.trim().to_ascii_lowercase().as_str() {
+            "path" => module.path = value.trim_end_matches('/').to_owned(),
+            "url" => module.url = value,
+            _ => {}
+        }
+    }
+    modules.retain(|module| !module.path.is_empty() && !module.url.is_empty());
+    modules
+}
+
+fn unquoted(value: &str) -> String {
+    match value.strip_prefix('"').and_then(|value| value.strip_suffix('"')) {
+        Some(value) => value.replace("\\\"", "\"").replace("\\\\", "\\"),
+        None => value.split([';', '#']).next().unwrap_or(value).trim_end().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gitmodules_are_read() {
+        let text = "[core]\n\tpath = no\n[submodule \"a b\"]\n\tpath = libs/a\n\turl = ../a.git\n\tbranch = x\n\
+                    [submodule \"half\"]\n\tpath = half\n[SubModule \"c\"]\n  url = \"https://h/c\" \n  path=c/\n";
+        let module = |path: &str, url: &str| Module { path: path.into(), url: url.into() };
+        assert_eq!(parse(text), [module("libs/a", "../a.git"), module("c", "https://h/c")]);
+    }
+
+    #[test]
+    fn relative_urls_are_the_parents_neighbours() {
+        for (parent, url, expected) in [
+            ("https://u:p@h:8/team/app.git", "../lib.git", "https://h:8/team/lib.git"),
+            ("https://h/team/app", "./lib", "https://h/team/app/lib"),
+            ("git@h:team/app.git", "../../other/lib", "ssh://h/other/lib"),
+            ("file:///srv/app.git", "../lib.git", "file:///srv/lib.git"),
+        ] {
+            let parent = GitLocation::parse(parent).unwrap();
+            assert_eq!(locate(&parent, url).unwrap().to_string(), expected);
+        }
+        let parent = GitLocation::parse("https://h/app").unwrap();
+        for url in ["../../x", "ext::sh", "../", "--upload-pack=x", "/etc"] {
+            assert!(locate(&parent, url).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn what_a_source_names_gets_no_credentials_and_no_files() {
+        let at = |url: &str| GitLocation::parse(url).unwrap();
+        let cases = [
+            ("https://h/a", "file:///etc", false, false),
+            ("file:///a", "file:///b", false, true),
+            ("https://h/a", "ssh://h/b", true, false),
+            ("https://h/a", "https://h/b", false, true),
+            ("https://h/a", "https://other/b", false, false),
+            ("https://h/a", "https://other/b", true, true),
+        ];
+        for (parent, child, has_own_client, allowed) in cases {
+            assert_eq!(check(&at(parent), &at(child), has_own_client).is_ok(), allowed, "{parent} {child}");
+        }
+    }
+}
