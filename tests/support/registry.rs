@@ -1,7 +1,7 @@
 //! Registries on loopback: Debian's `docker-registry`, and a small one that answers what a test tells it to.
 
-use std::fs;
 use std::fmt::Write as _;
+use std::fs;
 use std::io::BufRead;
 use std::io::BufReader;
 use std::io::Read;
@@ -43,7 +43,11 @@ impl DockerRegistry {
     /// Starts one on a free port and waits until it listens.
     pub(crate) fn start(guard: Guard) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
         let at = |name: &str| folder.path().join(name).display().to_string();
         let mut config = format!(
             "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\n  delete:\n    enabled: true\nhttp:\n  addr: 127.0.0.1:{port}\n",
@@ -51,17 +55,35 @@ impl DockerRegistry {
         );
         if guard == Guard::Tls {
             certify(folder.path());
-            write!(config, "  tls:\n    certificate: {}\n    key: {}\n", at("server.pem"), at("server.key")).unwrap();
+            write!(
+                config,
+                "  tls:\n    certificate: {}\n    key: {}\n",
+                at("server.pem"),
+                at("server.key")
+            )
+            .unwrap();
         }
         if guard == Guard::Password {
-            let made = Command::new("htpasswd").args(["-Bbn", "me", "s3cret"]).output().unwrap();
+            let made = Command::new("htpasswd")
+                .args(["-Bbn", "me", "s3cret"])
+                .output()
+                .unwrap();
             fs::write(folder.path().join("htpasswd"), made.stdout).unwrap();
-            write!(config, "auth:\n  htpasswd:\n    realm: test\n    path: {}\n", at("htpasswd")).unwrap();
+            write!(
+                config,
+                "auth:\n  htpasswd:\n    realm: test\n    path: {}\n",
+                at("htpasswd")
+            )
+            .unwrap();
         }
         fs::write(folder.path().join("config.yml"), config).unwrap();
         let mut command = Command::new("docker-registry");
         command.arg("serve").arg(folder.path().join("config.yml"));
-        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let child = command
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         let registry = Self { child, port, folder };
         registry.wait();
         registry
@@ -80,7 +102,10 @@ impl DockerRegistry {
     fn wait(&self) {
         let start = Instant::now();
         while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            assert!(start.elapsed() < Duration::from_secs(30), "docker-registry does not listen");
+            assert!(
+                start.elapsed() < Duration::from_secs(30),
+                "docker-registry does not listen"
+            );
             thread::sleep(Duration::from_millis(20));
         }
     }
@@ -96,16 +121,75 @@ impl Drop for DockerRegistry {
 /// Makes a CA and a server's certificate for 127.0.0.1.
 fn certify(folder: &Path) {
     let openssl = |arguments: &[&str]| {
-        let output = Command::new("openssl").args(arguments).current_dir(folder).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let output = Command::new("openssl")
+            .args(arguments)
+            .current_dir(folder)
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     };
-    let key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
-    let ca = ["-x509", "-days", "2", "-subj", "/CN=Test CA", "-keyout", "ca.key", "-out", "ca.pem"];
+    let key = [
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+    ];
+    let ca = [
+        "-x509",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=Test CA",
+        "-keyout",
+        "ca.key",
+        "-out",
+        "ca.pem",
+    ];
     openssl(&[&["req"][..], &key, &ca].concat());
-    openssl(&[&["req"][..], &key, &["-subj", "/CN=server", "-keyout", "server.key", "-out", "server.csr"]].concat());
-    fs::write(folder.join("names"), "subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n").unwrap();
-    let sign = ["x509", "-req", "-days", "2", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key"];
-    openssl(&[&sign[..], &["-CAcreateserial", "-extfile", "names", "-out", "server.pem"]].concat());
+    openssl(
+        &[
+            &["req"][..],
+            &key,
+            &[
+                "-subj",
+                "/CN=server",
+                "-keyout",
+                "server.key",
+                "-out",
+                "server.csr",
+            ],
+        ]
+        .concat(),
+    );
+    fs::write(
+        folder.join("names"),
+        "subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n",
+    )
+    .unwrap();
+    let sign = [
+        "x509",
+        "-req",
+        "-days",
+        "2",
+        "-in",
+        "server.csr",
+        "-CA",
+        "ca.pem",
+        "-CAkey",
+        "ca.key",
+    ];
+    openssl(
+        &[
+            &sign[..],
+            &["-CAcreateserial", "-extfile", "names", "-out", "server.pem"],
+        ]
+        .concat(),
+    );
 }
 
 /// A request that a [`Scripted`] server got.
@@ -134,7 +218,11 @@ pub(crate) struct Response {
 impl Response {
     /// An answer with a status alone.
     pub(crate) fn status(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: Vec::new() }
+        Self {
+            status,
+            headers: Vec::new(),
+            body: Vec::new(),
+        }
     }
 
     /// The same with a header.
@@ -190,7 +278,11 @@ impl Scripted {
 }
 
 /// A connection that breaks is the client's to report.
-fn converse(stream: TcpStream, kept: &Mutex<Vec<Request>>, answer: &dyn Fn(&Request) -> Response) -> Option<()> {
+fn converse(
+    stream: TcpStream,
+    kept: &Mutex<Vec<Request>>,
+    answer: &dyn Fn(&Request) -> Response,
+) -> Option<()> {
     let mut reader = BufReader::new(stream.try_clone().ok()?);
     let mut line = String::new();
     reader.read_line(&mut line).ok()?;
@@ -200,7 +292,9 @@ fn converse(stream: TcpStream, kept: &Mutex<Vec<Request>>, answer: &dyn Fn(&Requ
     loop {
         let mut line = String::new();
         reader.read_line(&mut line).ok()?;
-        let Some((name, value)) = line.trim_end().split_once(':') else { break };
+        let Some((name, value)) = line.trim_end().split_once(':') else {
+            break;
+        };
         match name.to_ascii_lowercase().as_str() {
             "content-length" => length = value.trim().parse().ok()?,
             "authorization" => authorization = Some(value.trim().to_owned()),
@@ -209,7 +303,12 @@ fn converse(stream: TcpStream, kept: &Mutex<Vec<Request>>, answer: &dyn Fn(&Requ
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    let request = Request { method, target, authorization, body };
+    let request = Request {
+        method,
+        target,
+        authorization,
+        body,
+    };
     kept.lock().unwrap().push(request.clone());
     let response = answer(&request);
     let mut head = format!("HTTP/1.1 {} X\r\nConnection: close\r\n", response.status);
@@ -222,5 +321,9 @@ fn converse(stream: TcpStream, kept: &Mutex<Vec<Request>>, answer: &dyn Fn(&Requ
     let mut stream = stream;
     stream.write_all(head.as_bytes()).ok()?;
     stream.write_all(b"\r\n").ok()?;
-    if request.method == "HEAD" { Some(()) } else { stream.write_all(&response.body).ok() }
+    if request.method == "HEAD" {
+        Some(())
+    } else {
+        stream.write_all(&response.body).ok()
+    }
 }
