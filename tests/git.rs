@@ -27,6 +27,8 @@ use crate::support::git::GitServer;
 use crate::support::git::Work;
 use crate::support::git::git;
 use crate::support::git::git_with_input;
+use crate::support::registry::DockerRegistry;
+use crate::support::registry::Guard;
 
 /// A machine that fetches.
 struct Machine {
@@ -42,7 +44,12 @@ impl Machine {
         let mut settings = Settings::new(folder.path().join("git"));
         // Never the helpers of whoever runs the tests.
         settings.git_program = "false".into();
-        Self { folder, settings, events: Recorder::default(), cancel: Cancel::default() }
+        Self {
+            folder,
+            settings,
+            events: Recorder::default(),
+            cancel: Cancel::default(),
+        }
     }
 
     fn resolve(&self, url: &str) -> Result<Resolved, GitError> {
@@ -98,11 +105,17 @@ fn a_branch_a_tag_head_and_commits_are_found_over_http() {
     ] {
         let machine = Machine::new();
         let resolved = machine.resolve(&format!("{app}{fragment}")).unwrap();
-        assert_eq!((&resolved.commit, resolved.name.as_deref()), (commit, name), "{fragment}");
+        assert_eq!(
+            (&resolved.commit, resolved.name.as_deref()),
+            (commit, name),
+            "{fragment}"
+        );
         assert_eq!(resolved.commit_time, Timestamp(1_700_000_000));
     }
     let machine = Machine::new();
-    let folder = machine.checkout(&format!("{app}#main:web"), Submodules::Skip).unwrap();
+    let folder = machine
+        .checkout(&format!("{app}#main:web"), Submodules::Skip)
+        .unwrap();
     assert_eq!(read(&folder, "a.txt"), "3");
     assert!(!folder.join("web").exists());
 }
@@ -110,7 +123,8 @@ fn a_branch_a_tag_head_and_commits_are_found_over_http() {
 #[test]
 fn what_was_fetched_once_is_not_fetched_again() {
     let work = Work::new();
-    let noise: String = (0..200_000_u64).map(|number| format!("{:x}", number.wrapping_mul(0x9E37_79B9_7F4A_7C15))).collect();
+    let numbers = (0..200_000_u64).map(|number| number.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_string());
+    let noise = numbers.collect::<Vec<_>>().concat();
     let first = work.commit("large.txt", &noise);
     work.commit("small.txt", "1");
     let server = GitServer::start(work.folder.path(), None);
@@ -132,12 +146,23 @@ fn what_was_fetched_once_is_not_fetched_again() {
     assert_eq!(server.take_requests().0, Vec::<String>::new());
 
     let changed = work.commit("small.txt", "2");
-    let folder = machine.checkout(&format!("{app}#main"), Submodules::Skip).unwrap();
-    assert_eq!((read(&folder, "small.txt").as_str(), read(&folder, "large.txt") == noise), ("2", true));
+    let folder = machine
+        .checkout(&format!("{app}#main"), Submodules::Skip)
+        .unwrap();
+    assert_eq!(
+        (
+            read(&folder, "small.txt").as_str(),
+            read(&folder, "large.txt") == noise
+        ),
+        ("2", true)
+    );
     assert!(server.take_requests().1 < 100_000, "the large file came again");
 
     // A commit that only the whole history has, after shallow fetches.
-    assert_eq!(machine.resolve(&format!("{app}#{}", &first[..8])).unwrap().commit, first);
+    assert_eq!(
+        machine.resolve(&format!("{app}#{}", &first[..8])).unwrap().commit,
+        first
+    );
     assert_eq!(machine.resolve(&format!("{app}#{first}")).unwrap().commit, first);
     assert_eq!(machine.resolve(&app).unwrap().commit, changed);
 }
@@ -182,17 +207,32 @@ fn failures_say_what_is_missing() {
     }
     let (code, message) = machine.fails(&format!("{app}#main:web"));
     assert_eq!(code, "subdirectory_not_found");
-    assert!(message.contains("`web`") && message.contains(&commit), "{message}");
-    assert_eq!(machine.fails(&format!("{app}#main:a.txt")).0, "subdirectory_not_found");
-    assert_eq!(machine.fails(&format!("{}/missing", server.url())).0, "source_not_found");
+    assert!(
+        message.contains("`web`") && message.contains(&commit),
+        "{message}"
+    );
+    assert_eq!(
+        machine.fails(&format!("{app}#main:a.txt")).0,
+        "subdirectory_not_found"
+    );
+    assert_eq!(
+        machine.fails(&format!("{}/missing", server.url())).0,
+        "source_not_found"
+    );
     assert_eq!(machine.fails("http://127.0.0.1:1/app").0, "source_unreachable");
     assert_eq!(machine.fails("http://192.0.2.1/app").0, "source_plain_http");
     let (code, message) = machine.fails("file:///nowhere/app");
     assert_eq!(code, "source_not_found", "{message}");
     let folder = tempfile::tempdir().unwrap();
-    assert_eq!(machine.fails(&format!("file://{}", folder.path().display())).0, "source_not_found");
+    assert_eq!(
+        machine.fails(&format!("file://{}", folder.path().display())).0,
+        "source_not_found"
+    );
     let empty = Work::new();
-    assert_eq!(machine.fails(&format!("file://{}", empty.path().display())).0, "revision_not_found");
+    assert_eq!(
+        machine.fails(&format!("file://{}", empty.path().display())).0,
+        "revision_not_found"
+    );
 }
 
 #[test]
@@ -200,10 +240,15 @@ fn a_redirect_on_the_same_host_is_followed() {
     let work = Work::new();
     let commit = work.commit("a.txt", "1");
     let server = GitServer::start(work.folder.path(), None);
-    let resolved = Machine::new().resolve(&format!("{}/redirect/app/.git", server.url())).unwrap();
+    let resolved = Machine::new()
+        .resolve(&format!("{}/redirect/app/.git", server.url()))
+        .unwrap();
     assert_eq!(resolved.commit, commit);
     let (requests, _) = server.take_requests();
-    assert_eq!(requests.last().map(String::as_str), Some("POST /app/.git/git-upload-pack"));
+    assert_eq!(
+        requests.last().map(String::as_str),
+        Some("POST /app/.git/git-upload-pack")
+    );
 }
 
 #[test]
@@ -221,8 +266,16 @@ fn credentials_come_from_the_url_or_the_users_helper_and_stay_nowhere() {
     let resolved = machine.resolve(&with_password).unwrap();
     assert_eq!(resolved.commit, commit);
     assert_eq!(resolved.canonical, Some(format!("{}/app", server.url())));
-    let found = std::process::Command::new("grep").args(["-r", "s3cret"]).arg(machine.folder.path()).output().unwrap();
-    assert!(found.stdout.is_empty(), "{}", String::from_utf8_lossy(&found.stdout));
+    let found = std::process::Command::new("grep")
+        .args(["-r", "s3cret"])
+        .arg(machine.folder.path())
+        .output()
+        .unwrap();
+    assert!(
+        found.stdout.is_empty(),
+        "{}",
+        String::from_utf8_lossy(&found.stdout)
+    );
 
     let log = machine.folder.path().join("log");
     let helper = |password: &str| {
@@ -237,14 +290,23 @@ fn credentials_come_from_the_url_or_the_users_helper_and_stay_nowhere() {
     machine.settings.git_program = machine.script("git-good", &helper("s3cret")).into();
     assert_eq!(machine.resolve(&plain).unwrap().commit, commit);
     let said = fs::read_to_string(&log).unwrap();
-    assert!(said.starts_with("credential fill prompt=0\nprotocol=http\nhost=127.0.0.1:"), "{said}");
-    assert!(said.contains("credential approve") && !said.contains("credential reject"), "{said}");
+    assert!(
+        said.starts_with("credential fill prompt=0\nprotocol=http\nhost=127.0.0.1:"),
+        "{said}"
+    );
+    assert!(
+        said.contains("credential approve") && !said.contains("credential reject"),
+        "{said}"
+    );
 
     fs::remove_file(&log).unwrap();
     machine.settings.git_program = machine.script("git-bad", &helper("wrong")).into();
     assert_eq!(machine.fails(&plain).0, "source_credentials_needed");
     let said = fs::read_to_string(&log).unwrap();
-    assert!(said.contains("credential reject") && !said.contains("credential approve"), "{said}");
+    assert!(
+        said.contains("credential reject") && !said.contains("credential approve"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -259,19 +321,50 @@ fn ssh_is_run_as_git_runs_it() {
     );
     machine.settings.ssh_command = vec![ssh.into(), "-o".into(), "BatchMode=yes".into()];
     let path = work.path();
-    let folder =
-        machine.checkout(&format!("ssh://me@forge.example:2222{}/.git#main", path.display()), Submodules::Skip).unwrap();
+    let folder = machine
+        .checkout(
+            &format!("ssh://me@forge.example:2222{}/.git#main", path.display()),
+            Submodules::Skip,
+        )
+        .unwrap();
     assert_eq!(read(&folder, "a.txt"), "1");
     let said = fs::read_to_string(&log).unwrap();
-    let expected = format!("-o\nBatchMode=yes\n-p\n2222\n--\nme@forge.example\ngit-upload-pack '{}/.git'\n", path.display());
+    let expected = format!(
+        "-o\nBatchMode=yes\n-p\n2222\n--\nme@forge.example\ngit-upload-pack '{}/.git'\n",
+        path.display()
+    );
     assert_eq!(said, expected);
-    let resolved = machine.resolve(&format!("me@forge.example:{}/.git", path.display())).unwrap();
-    assert_eq!((resolved.commit, resolved.canonical.unwrap()), (commit.clone(), format!("ssh://forge.example{}", path.display())));
+    let resolved = machine
+        .resolve(&format!("me@forge.example:{}/.git", path.display()))
+        .unwrap();
+    assert_eq!(
+        (resolved.commit, resolved.canonical.unwrap()),
+        (commit.clone(), format!("ssh://forge.example{}", path.display()))
+    );
     let changed = work.commit("a.txt", "2");
-    assert_eq!(machine.resolve(&format!("me@forge.example:{}/.git", path.display())).unwrap().commit, changed);
-    assert_eq!(machine.resolve(&format!("me@forge.example:{}/.git#{}", path.display(), &commit[..7])).unwrap().commit, commit);
+    assert_eq!(
+        machine
+            .resolve(&format!("me@forge.example:{}/.git", path.display()))
+            .unwrap()
+            .commit,
+        changed
+    );
+    assert_eq!(
+        machine
+            .resolve(&format!(
+                "me@forge.example:{}/.git#{}",
+                path.display(),
+                &commit[..7]
+            ))
+            .unwrap()
+            .commit,
+        commit
+    );
 
-    let refused = machine.script("ssh-refused", "#!/bin/sh\necho 'me@forge: Permission denied (publickey).' >&2\nexit 255\n");
+    let refused = machine.script(
+        "ssh-refused",
+        "#!/bin/sh\necho 'me@forge: Permission denied (publickey).' >&2\nexit 255\n",
+    );
     machine.settings.ssh_command = vec![refused.into()];
     let (code, message) = machine.fails("me@forge.example:app");
     assert_eq!(code, "source_credentials_needed");
@@ -286,20 +379,44 @@ fn a_checkout_has_gits_modes_and_runs_nothing() {
     fs::write(work.path().join("run"), "#!/bin/sh\n").unwrap();
     fs::set_permissions(work.path().join("run"), fs::Permissions::from_mode(0o700)).unwrap();
     std::os::unix::fs::symlink("/etc/passwd", work.path().join("link")).unwrap();
-    fs::write(work.path().join(".gitattributes"), "*.txt text eol=crlf ident filter=evil\n").unwrap();
-    fs::write(work.path().join("model.bin"), "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n").unwrap();
+    fs::write(
+        work.path().join(".gitattributes"),
+        "*.txt text eol=crlf ident filter=evil\n",
+    )
+    .unwrap();
+    fs::write(
+        work.path().join("model.bin"),
+        "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n",
+    )
+    .unwrap();
     work.commit("a.txt", "$Id$\n");
     let machine = Machine::new();
     let before = std::time::SystemTime::now() - Duration::from_secs(5);
-    let folder = machine.checkout(&format!("file://{}", work.path().display()), Submodules::Skip).unwrap();
+    let folder = machine
+        .checkout(&format!("file://{}", work.path().display()), Submodules::Skip)
+        .unwrap();
     assert_eq!(read(&folder, "a.txt"), "$Id$\n");
-    let mode = |file: &str| fs::symlink_metadata(folder.join(file)).unwrap().permissions().mode() & 0o7777;
+    let mode = |file: &str| {
+        fs::symlink_metadata(folder.join(file))
+            .unwrap()
+            .permissions()
+            .mode()
+            & 0o7777
+    };
     assert_eq!((mode("run"), mode("a.txt")), (0o755, 0o644));
-    assert_eq!(fs::read_link(folder.join("link")).unwrap(), Path::new("/etc/passwd"));
+    assert_eq!(
+        fs::read_link(folder.join("link")).unwrap(),
+        Path::new("/etc/passwd")
+    );
     assert!(fs::metadata(folder.join("a.txt")).unwrap().modified().unwrap() > before);
     assert!(!folder.join(".git").exists());
     let warnings = machine.events.warnings();
-    assert!(warnings.iter().any(|text| text.contains("`model.bin`") && text.contains("Git LFS")), "{warnings:?}");
+    assert!(
+        warnings
+            .iter()
+            .any(|text| text.contains("`model.bin`") && text.contains("Git LFS")),
+        "{warnings:?}"
+    );
 }
 
 #[test]
@@ -323,7 +440,10 @@ fn limits_hold_and_nothing_stays() {
     let server = GitServer::start(work.folder.path(), None);
     let mut machine = Machine::new();
     machine.settings.limits.fetch_bytes_max = 10;
-    assert_eq!(machine.fails(&format!("{}/app/.git", server.url())).0, "source_too_large");
+    assert_eq!(
+        machine.fails(&format!("{}/app/.git", server.url())).0,
+        "source_too_large"
+    );
 }
 
 #[test]
@@ -332,7 +452,9 @@ fn a_hostile_tree_writes_nothing_outside() {
     work.commit("a.txt", "1");
     let path = work.path();
     let blob = git_with_input(&path, &["hash-object", "-w", "--stdin"], b"/tmp");
-    let raw: Vec<u8> = (0..20).map(|at| u8::from_str_radix(&blob[2 * at..2 * at + 2], 16).unwrap()).collect();
+    let raw: Vec<u8> = (0..20)
+        .map(|at| u8::from_str_radix(&blob[2 * at..2 * at + 2], 16).unwrap())
+        .collect();
     let entry = |mode: &str, name: &str| [mode.as_bytes(), b" ", name.as_bytes(), b"\0", &raw].concat();
     let trees = [
         entry("100644", "../out"),
@@ -342,14 +464,27 @@ fn a_hostile_tree_writes_nothing_outside() {
         entry("060000", "device"),
     ];
     for tree in trees {
-        let tree = git_with_input(&path, &["hash-object", "-t", "tree", "--literally", "-w", "--stdin"], &tree);
-        let commit = git_with_input(&path, &["hash-object", "-t", "commit", "--literally", "-w", "--stdin"],
-            format!("tree {tree}\nauthor a <a@e> 1 +0000\ncommitter c <c@e> 1 +0000\n\nx\n").as_bytes());
+        let tree = git_with_input(
+            &path,
+            &["hash-object", "-t", "tree", "--literally", "-w", "--stdin"],
+            &tree,
+        );
+        let commit = git_with_input(
+            &path,
+            &["hash-object", "-t", "commit", "--literally", "-w", "--stdin"],
+            format!("tree {tree}\nauthor a <a@e> 1 +0000\ncommitter c <c@e> 1 +0000\n\nx\n").as_bytes(),
+        );
         git(&path, &["update-ref", "refs/heads/hostile", &commit]);
         let machine = Machine::new();
         let (code, message) = machine.fails(&format!("file://{}#hostile", path.display()));
-        assert!(matches!(code, "source_entry_invalid" | "file_failed" | "source_git_failed"), "{code}: {message}");
-        let left: Vec<_> = fs::read_dir(machine.folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert!(
+            matches!(code, "source_entry_invalid" | "file_failed" | "source_git_failed"),
+            "{code}: {message}"
+        );
+        let left: Vec<_> = fs::read_dir(machine.folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
         assert_eq!(left, ["git"]);
     }
 }
@@ -361,13 +496,34 @@ fn submodules_are_fetched_on_request_and_never_from_this_machine() {
     let pinned = library.commit("lib.txt", "newer");
     library.commit("lib.txt", "newest");
     let work = Work::new();
-    git(work.folder.path(), &["clone", "-q", "--bare", library.path().to_str().unwrap(), "lib.git"]);
+    git(
+        work.folder.path(),
+        &[
+            "clone",
+            "-q",
+            "--bare",
+            library.path().to_str().unwrap(),
+            "lib.git",
+        ],
+    );
     work.commit("a.txt", "1");
     let add = |url: &str, path: &str| {
         let modules = work.path().join(".gitmodules");
         let old = fs::read_to_string(&modules).unwrap_or_default();
-        fs::write(&modules, format!("{old}[submodule \"{path}\"]\n\tpath = {path}\n\turl = {url}\n")).unwrap();
-        git(&work.path(), &["update-index", "--add", "--cacheinfo", &format!("160000,{pinned},{path}")]);
+        fs::write(
+            &modules,
+            format!("{old}[submodule \"{path}\"]\n\tpath = {path}\n\turl = {url}\n"),
+        )
+        .unwrap();
+        git(
+            &work.path(),
+            &[
+                "update-index",
+                "--add",
+                "--cacheinfo",
+                &format!("160000,{pinned},{path}"),
+            ],
+        );
         git(&work.path(), &["add", ".gitmodules"]);
         git(&work.path(), &["commit", "-q", "-m", "submodule"]);
     };
@@ -378,18 +534,34 @@ fn submodules_are_fetched_on_request_and_never_from_this_machine() {
     let machine = Machine::new();
     let folder = machine.checkout(&app, Submodules::Skip).unwrap();
     assert_eq!(fs::read_dir(folder.join("vendor/lib")).unwrap().count(), 0);
-    assert!(machine.events.warnings().iter().any(|text| text.contains("`vendor/lib`")));
+    assert!(
+        machine
+            .events
+            .warnings()
+            .iter()
+            .any(|text| text.contains("`vendor/lib`"))
+    );
     let folder = machine.checkout(&app, Submodules::Fetch).unwrap();
     assert_eq!(read(&folder, "vendor/lib/lib.txt"), "newer");
-    let folder = machine.checkout(&format!("{app}#main:vendor"), Submodules::Fetch).unwrap();
+    let folder = machine
+        .checkout(&format!("{app}#main:vendor"), Submodules::Fetch)
+        .unwrap();
     assert_eq!(read(&folder, "lib/lib.txt"), "newer");
 
     add(&format!("file://{}", library.path().display()), "local");
     let (code, message) = machine.fails(&app);
     assert_eq!(code, "submodule_refused");
-    assert!(message.contains("`local`") && message.contains("files of this machine"), "{message}");
+    assert!(
+        message.contains("`local`") && message.contains("files of this machine"),
+        "{message}"
+    );
     // The same source as a file may: it is all on this machine. Its relative submodule is then a file too.
-    let local = machine.checkout(&format!("file://{}/.git", work.path().display()), Submodules::Fetch).unwrap();
+    let local = machine
+        .checkout(
+            &format!("file://{}/.git", work.path().display()),
+            Submodules::Fetch,
+        )
+        .unwrap();
     assert_eq!(read(&local, "local/lib.txt"), "newer");
 }
 
@@ -416,10 +588,24 @@ fn a_work_tree_is_clean_by_its_part() {
     let work = Work::new();
     work.commit(".gitignore", "*.log\n");
     let commit = work.commit("web/a.txt", "1");
-    git(&work.path(), &["remote", "add", "origin", "https://me:s3cret@forge.example/team/app.git"]);
+    git(
+        &work.path(),
+        &[
+            "remote",
+            "add",
+            "origin",
+            "https://me:s3cret@forge.example/team/app.git",
+        ],
+    );
     let looked = work_tree(&work.path().join("web")).unwrap();
-    assert_eq!((looked.commit.as_str(), looked.time, looked.clean), (commit.as_str(), Timestamp(1_700_000_000), true));
-    assert_eq!(looked.canonical.as_deref(), Some("https://forge.example/team/app"));
+    assert_eq!(
+        (looked.commit.as_str(), looked.time, looked.clean),
+        (commit.as_str(), Timestamp(1_700_000_000), true)
+    );
+    assert_eq!(
+        looked.canonical.as_deref(),
+        Some("https://forge.example/team/app")
+    );
     fs::write(work.path().join("x.log"), "ignored").unwrap();
     assert!(work_tree(&work.path()).unwrap().clean);
     fs::write(work.path().join("new.txt"), "untracked").unwrap();
@@ -431,4 +617,38 @@ fn a_work_tree_is_clean_by_its_part() {
     assert!(!work_tree(&work.path().join("other")).unwrap().clean);
     assert_eq!(work_tree(tempfile::tempdir().unwrap().path()), None);
     assert_eq!(work_tree(&Work::new().path()), None);
+}
+
+#[test]
+fn a_certificate_that_is_not_trusted_is_told_apart() {
+    let server = DockerRegistry::start(Guard::Tls);
+    let mut machine = Machine::new();
+    let url = format!("https://{}/app", server.host());
+    assert_eq!(machine.fails(&url).0, "source_certificate");
+    // With its CA it is a server, but not one of git's.
+    machine.settings.http.ca_files = vec![server.ca_file()];
+    assert_eq!(machine.fails(&url).0, "source_not_found");
+}
+
+#[test]
+fn many_at_once_share_one_mirror() {
+    let work = Work::new();
+    let commit = work.commit("a.txt", "1");
+    let server = GitServer::start(work.folder.path(), None);
+    let machine = Machine::new();
+    let url = format!("{}/app/.git", server.url());
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..6)
+            .map(|_| scope.spawn(|| machine.resolve(&url).unwrap().commit))
+            .collect();
+        for worker in workers {
+            assert_eq!(worker.join().unwrap(), commit);
+        }
+    });
+    let (requests, _) = server.take_requests();
+    let packs = requests
+        .iter()
+        .filter(|request| request.starts_with("POST"))
+        .count();
+    assert_eq!((requests.len(), packs), (8, 2), "{requests:?}");
 }

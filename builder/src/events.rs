@@ -1,6 +1,10 @@
 //! What a build tells its watchers: the terminal, the JSON stream, the log store and the git push render these.
 
+use std::fmt;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -106,8 +110,14 @@ impl Events for Silence {
 }
 
 /// One token a build: set once, looked at between steps, and wired to the sandbox's kill.
-#[derive(Debug, Clone, Default)]
-pub struct Cancel(Arc<AtomicBool>);
+#[derive(Clone, Default)]
+pub struct Cancel(Arc<Token>);
+
+#[derive(Default)]
+struct Token {
+    is_cancelled: AtomicBool,
+    actions: Mutex<Vec<Box<dyn FnOnce() + Send>>>,
+}
 
 /// The build was cancelled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -117,16 +127,42 @@ pub struct Cancelled;
 impl Cancel {
     /// Cancels the build.
     pub fn cancel(&self) {
-        self.0.store(true, Ordering::SeqCst);
+        self.0.is_cancelled.store(true, Ordering::SeqCst);
+        self.act();
     }
 
     /// Whether the build was cancelled.
     pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+        self.0.is_cancelled.load(Ordering::SeqCst)
     }
 
     /// An error once the build was cancelled.
     pub fn check(&self) -> Result<(), Cancelled> {
         if self.is_cancelled() { Err(Cancelled) } else { Ok(()) }
+    }
+
+    /// Does `action` when the build is cancelled: at once if it is already.
+    pub fn on_cancel(&self, action: impl FnOnce() + Send + 'static) {
+        self.actions().push(Box::new(action));
+        if self.is_cancelled() {
+            self.act();
+        }
+    }
+
+    fn act(&self) {
+        let actions = std::mem::take(&mut *self.actions());
+        for action in actions {
+            action();
+        }
+    }
+
+    fn actions(&self) -> MutexGuard<'_, Vec<Box<dyn FnOnce() + Send>>> {
+        self.0.actions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Cancel {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("Cancel").field(&self.is_cancelled()).finish()
     }
 }

@@ -1,1 +1,81 @@
-//! pipeline
+//! One build from source to receipt: the six phases in order, and nothing else.
+
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::error::BuildError;
+use crate::events::Event;
+use crate::model::phase::Phase;
+use crate::model::receipt::Receipt;
+use crate::model::request::BuildRequest;
+use crate::phases::build;
+use crate::phases::detect;
+use crate::phases::export;
+use crate::phases::handover::Fetched;
+use crate::phases::handover::Tools;
+use crate::phases::publish;
+use crate::phases::restore;
+use crate::phases::source;
+
+/// Builds an image. Each phase needs what only the one before it can make; a source that did not change since a build
+/// whose image is still in place ends after the first.
+///
+/// Must run on a multi-threaded tokio runtime: phases block.
+pub async fn build_image(request: &BuildRequest, tools: &Tools<'_>) -> Result<Receipt, BuildError> {
+    let mut clock = Clock::new(tools);
+
+    clock.start(Phase::Source);
+    let source = match source::fetch(request, tools).await? {
+        Fetched::Unchanged(receipt) => return Ok(clock.stamp(receipt)),
+        Fetched::Changed(source) => *source,
+    };
+
+    clock.start(Phase::Detect);
+    let plan = detect::choose_buildpacks(source, request, tools).await?;
+
+    clock.start(Phase::Restore);
+    let restored = tokio::task::block_in_place(|| restore::restore_layers(plan, tools))?;
+
+    clock.start(Phase::Build);
+    let finished = tokio::task::block_in_place(|| build::run_buildpacks(restored, tools))?;
+
+    clock.start(Phase::Export);
+    let image = tokio::task::block_in_place(|| export::assemble_image(finished, tools))?;
+
+    clock.start(Phase::Publish);
+    let receipt = publish::publish_image(&image, request, tools).await?;
+
+    Ok(clock.stamp(receipt))
+}
+
+/// Tells the watcher when phases start and end, and remembers how long each took.
+struct Clock<'a> {
+    tools: &'a Tools<'a>,
+    running: Option<(Phase, Instant)>,
+    ended: Vec<(Phase, Duration)>,
+}
+
+impl<'a> Clock<'a> {
+    fn new(tools: &'a Tools<'a>) -> Self {
+        Self { tools, running: None, ended: Vec::new() }
+    }
+
+    fn start(&mut self, phase: Phase) {
+        self.end();
+        self.tools.watcher.tell(Event::PhaseStarted { phase });
+        self.running = Some((phase, Instant::now()));
+    }
+
+    fn end(&mut self) {
+        if let Some((phase, started)) = self.running.take() {
+            let elapsed = started.elapsed();
+            self.tools.watcher.tell(Event::PhaseEnded { phase, elapsed });
+            self.ended.push((phase, elapsed));
+        }
+    }
+
+    fn stamp(mut self, receipt: Receipt) -> Receipt {
+        self.end();
+        Receipt { phases: self.ended, ..receipt }
+    }
+}

@@ -23,11 +23,13 @@ impl Recorder {
     /// The last `done` of the transfers whose name contains `what`.
     pub(crate) fn progress(&self, what: &str) -> Option<u64> {
         let events = self.0.lock().unwrap();
-        let reports = events.iter().filter_map(|event| match event {
-            Event::Progress { what: named, done, .. } if named.contains(what) => Some(*done),
+        let mut reports = events.iter().filter_map(|event| match event {
+            Event::Progress {
+                what: named, done, ..
+            } if named.contains(what) => Some(*done),
             _ => None,
         });
-        reports.last()
+        reports.next_back()
     }
 }
 

@@ -25,12 +25,21 @@ pub(crate) fn git(directory: &Path, arguments: &[&str]) -> String {
 /// Runs git with `input`.
 pub(crate) fn git_with_input(directory: &Path, arguments: &[&str], input: &[u8]) -> String {
     let mut child = Command::new("git")
-        .args(["-c", "protocol.file.allow=always", "-c", "init.defaultBranch=main"])
+        .args([
+            "-c",
+            "protocol.file.allow=always",
+            "-c",
+            "init.defaultBranch=main",
+        ])
         .args(arguments)
         .current_dir(directory)
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
         .env("GIT_CONFIG_NOSYSTEM", "1")
-        .envs([("GIT_AUTHOR_NAME", "A"), ("GIT_AUTHOR_EMAIL", "a@example"), ("GIT_AUTHOR_DATE", "1700000000 +0000")])
+        .envs([
+            ("GIT_AUTHOR_NAME", "A"),
+            ("GIT_AUTHOR_EMAIL", "a@example"),
+            ("GIT_AUTHOR_DATE", "1700000000 +0000"),
+        ])
         .envs([("GIT_COMMITTER_NAME", "C"), ("GIT_COMMITTER_EMAIL", "c@example")])
         .env("GIT_COMMITTER_DATE", "1700000000 +0000")
         .stdin(Stdio::piped())
@@ -40,7 +49,11 @@ pub(crate) fn git_with_input(directory: &Path, arguments: &[&str], input: &[u8])
         .unwrap();
     child.stdin.take().unwrap().write_all(input).unwrap();
     let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "git {arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
 }
 
@@ -97,11 +110,19 @@ impl GitServer {
     /// Serves `root`; with `account` (`user:password`) only to who shows it.
     pub(crate) fn start(root: &Path, account: Option<&str>) -> Self {
         use base64::Engine as _;
-        let authorization =
-            account.map(|account| format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(account)));
+        let authorization = account.map(|account| {
+            format!(
+                "Basic {}",
+                base64::engine::general_purpose::STANDARD.encode(account)
+            )
+        });
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let state = Arc::new(State { root: root.to_owned(), authorization, ..State::default() });
+        let state = Arc::new(State {
+            root: root.to_owned(),
+            authorization,
+            ..State::default()
+        });
         let shared = Arc::clone(&state);
         // Ends with the process: it holds nothing but its port.
         thread::spawn(move || {
@@ -126,7 +147,10 @@ impl GitServer {
     /// The requests since the last call, and the bytes of their answers.
     pub(crate) fn take_requests(&self) -> (Vec<String>, usize) {
         let requests = std::mem::take(&mut *self.state.requests.lock().unwrap());
-        (requests, std::mem::take(&mut *self.state.sent_bytes.lock().unwrap()))
+        (
+            requests,
+            std::mem::take(&mut *self.state.sent_bytes.lock().unwrap()),
+        )
     }
 }
 
@@ -139,7 +163,9 @@ fn answer(stream: TcpStream, state: &State) -> Option<()> {
     loop {
         let mut line = String::new();
         reader.read_line(&mut line).ok()?;
-        let Some((name, value)) = line.trim_end().split_once(':') else { break };
+        let Some((name, value)) = line.trim_end().split_once(':') else {
+            break;
+        };
         match name.to_ascii_lowercase().as_str() {
             "content-length" => length = value.trim().parse().ok()?,
             "authorization" => value.trim().clone_into(&mut authorization),
@@ -152,13 +178,18 @@ fn answer(stream: TcpStream, state: &State) -> Option<()> {
     let mut words = request.split(' ');
     let (method, target) = (words.next()?.to_owned(), words.next()?.to_owned());
     state.requests.lock().unwrap().push(format!("{method} {target}"));
-    let is_allowed = state.authorization.as_ref().is_none_or(|wanted| *wanted == authorization);
+    let is_allowed = state
+        .authorization
+        .as_ref()
+        .is_none_or(|wanted| *wanted == authorization);
     let response = if let Some(place) = target.strip_prefix("/redirect/") {
-        format!("HTTP/1.1 302 Found\r\nLocation: /{place}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").into_bytes()
+        format!("HTTP/1.1 302 Found\r\nLocation: /{place}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            .into_bytes()
     } else if is_allowed {
         backend(state, &method, &target, &media_type, &body)
     } else {
-        let challenge = "WWW-Authenticate: Basic realm=\"git\"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        let challenge =
+            "WWW-Authenticate: Basic realm=\"git\"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
         format!("HTTP/1.1 401 Unauthorized\r\n{challenge}").into_bytes()
     };
     *state.sent_bytes.lock().unwrap() += response.len();
@@ -171,7 +202,12 @@ fn backend(state: &State, method: &str, target: &str, media_type: &str, body: &[
     let mut child = Command::new("git")
         .args(["-c", "safe.directory=*", "http-backend"])
         .env("GIT_PROJECT_ROOT", &state.root)
-        .envs([("GIT_HTTP_EXPORT_ALL", "1"), ("REQUEST_METHOD", method), ("PATH_INFO", path), ("QUERY_STRING", query)])
+        .envs([
+            ("GIT_HTTP_EXPORT_ALL", "1"),
+            ("REQUEST_METHOD", method),
+            ("PATH_INFO", path),
+            ("QUERY_STRING", query),
+        ])
         .envs([("CONTENT_TYPE", media_type), ("REMOTE_ADDR", "127.0.0.1")])
         .env("CONTENT_LENGTH", body.len().to_string())
         .stdin(Stdio::piped())
@@ -185,15 +221,37 @@ fn backend(state: &State, method: &str, target: &str, media_type: &str, body: &[
     let output = child.wait_with_output().unwrap().stdout;
     // The backend may answer before it has read everything.
     let _written = writer.join().unwrap();
-    let end = output.windows(4).position(|window| window == b"\r\n\r\n").unwrap_or(output.len());
+    let end = output
+        .windows(4)
+        .position(|window| window == b"\r\n\r\n")
+        .unwrap_or(output.len());
     let head = String::from_utf8_lossy(&output[..end]).into_owned();
     let content = output.get(end + 4..).unwrap_or_default();
-    let status = head.lines().find_map(|line| line.strip_prefix("Status: ")).unwrap_or("200 OK").to_owned();
+    let status = head
+        .lines()
+        .find_map(|line| line.strip_prefix("Status: "))
+        .unwrap_or("200 OK")
+        .to_owned();
     let mut response = format!("HTTP/1.1 {status}\r\n");
-    for line in head.lines().filter(|line| !line.starts_with("Status:") && !line.is_empty()) {
+    for line in head
+        .lines()
+        .filter(|line| !line.starts_with("Status:") && !line.is_empty())
+    {
         response.push_str(line);
         response.push_str("\r\n");
     }
-    response.push_str(&format!("Content-Length: {}\r\nConnection: close\r\n\r\n", content.len()));
+    let length = content.len();
+    for line in [
+        format!(
+            "Content-Length: {length}
+"
+        )
+        .as_str(),
+        "Connection: close
+
+",
+    ] {
+        response.push_str(line);
+    }
     [response.as_bytes(), content].concat()
 }

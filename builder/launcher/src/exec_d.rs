@@ -73,16 +73,21 @@ fn run_program(
         path: path.to_owned(),
         why: format!("fork/exec {}: {}", path.display(), io_text(&source)),
     };
-    let pipe = |errno: rustix::io::Errno| ExecDError::Pipe(io_text(&errno.into()));
-    let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(pipe)?;
-    // Above the descriptor that it will have in the child, so that giving it that number always makes a copy.
-    let writer = rustix::io::fcntl_dupfd_cloexec(&writer, OUTPUT_DESCRIPTOR + 1).map_err(pipe)?;
+    let (reader, writer) = open_pipe().map_err(|errno| ExecDError::Pipe(io_text(&errno.into())))?;
 
     let mut child = command(path, environment, &writer).spawn().map_err(execute)?;
     drop(writer);
     let output = read_output(reader);
     let status = child.wait().map_err(execute)?;
     Ok((output, status))
+}
+
+/// A pipe whose writing end is above the descriptor that it will have in the child, so that giving it that number
+/// always makes a copy.
+fn open_pipe() -> Result<(OwnedFd, OwnedFd), rustix::io::Errno> {
+    let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+    let raised = rustix::io::fcntl_dupfd_cloexec(&writer, OUTPUT_DESCRIPTOR + 1)?;
+    Ok((reader, raised))
 }
 
 #[expect(

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 use serde::Deserializer;
+use thiserror::Error;
 
 use crate::api::Api;
 use crate::identifier::BuildpackId;
@@ -31,14 +32,34 @@ pub struct BuildpackDescriptor {
 
 impl BuildpackDescriptor {
     /// Reads the text of a `buildpack.toml`.
-    pub fn parse(text: &str) -> Result<Self, toml::de::Error> {
-        toml::from_str(text)
+    pub fn parse(text: &str) -> Result<Self, BuildpackTomlError> {
+        #[derive(Deserialize)]
+        struct ApiOnly {
+            #[serde(default)]
+            api: String,
+        }
+        let ApiOnly { api } = toml::from_str(text)?;
+        if api.parse::<Api>().is_err() {
+            return Err(BuildpackTomlError::Api(api));
+        }
+        Ok(toml::from_str(text)?)
     }
 
     /// Whether it is made of other buildpacks and has no programs of its own.
     pub fn is_composite(&self) -> bool {
         !self.order.is_empty()
     }
+}
+
+/// A `buildpack.toml` that was refused.
+#[derive(Debug, Error)]
+pub enum BuildpackTomlError {
+    /// It is no TOML, or a known key has another type; exit code 1 in the reference.
+    #[error(transparent)]
+    Toml(#[from] toml::de::Error),
+    /// There is no Buildpack API in it, or one that is no version; exit code 12, as for one that is not supported.
+    #[error("`api` should be an API version such as `0.12` but is `{0}`")]
+    Api(String),
 }
 
 /// The table `[buildpack]`.
@@ -210,16 +231,32 @@ mod tests {
     }
 
     #[test]
-    fn types_are_strict() {
+    fn a_missing_api_is_told_apart() {
         for text in [
             "[buildpack]\nid = 'a'\n",
+            "",
+            "api = 'x'\n[buildpack]\nid = 'a'\n",
+        ] {
+            assert!(
+                matches!(BuildpackDescriptor::parse(text), Err(BuildpackTomlError::Api(_))),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn types_are_strict() {
+        for text in [
             "api = '0.10'\n[buildpack]\nversion = '1'\n",
             "api = 0.10\n[buildpack]\nid = 'a'\n",
-            "api = 'x'\n[buildpack]\nid = 'a'\n",
+            "api = = ",
             "api = '0.10'\n[buildpack]\nid = 'a'\nclear-env = 'true'\n",
             "api = '0.10'\n[buildpack]\nid = 'a'\nversion = '../..'\n",
         ] {
-            assert!(BuildpackDescriptor::parse(text).is_err(), "{text}");
+            assert!(
+                matches!(BuildpackDescriptor::parse(text), Err(BuildpackTomlError::Toml(_))),
+                "{text}"
+            );
         }
     }
 }

@@ -206,11 +206,11 @@ mod tests {
             ),
             (
                 "platform 0.7",
-                include_str!("../../../testdata/vectors/spec/metadata-p07.toml"),
+                include_str!("../../../testdata/vectors/old-apis/p07/expected/metadata.toml"),
             ),
             (
                 "exec-env",
-                include_str!("../../../testdata/vectors/spec/metadata-exec-env.toml"),
+                include_str!("../../../testdata/vectors/exec-env/expected/build-1/metadata.toml"),
             ),
         ] {
             assert_eq!(BuildMetadata::parse(text).unwrap().to_text(), text, "{name}");

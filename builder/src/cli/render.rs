@@ -15,6 +15,7 @@ use indicatif::ProgressBar;
 use indicatif::ProgressStyle;
 
 use crate::cli::arguments::Progress;
+use crate::cli::failure::CommandError;
 use crate::cli::words;
 use crate::events::Event;
 use crate::events::Events;
@@ -200,11 +201,22 @@ pub fn note(text: &str) {
     eprintln!("{text}");
 }
 
-/// Why a command failed and what to do, on standard error.
-pub fn failure(message: &str, hint: Option<&str>, code: &str) {
-    eprintln!("{} {message}", style("error:").for_stderr().red().bold());
-    if let Some(hint) = hint {
+/// Why a command failed and what to do, on standard error; as JSON on standard output if that was asked for.
+pub fn failure(manner: Manner, error: &CommandError) {
+    if manner == Manner::Json {
+        json(&serde_json::json!({
+            "event": "failed",
+            "message": error.message,
+            "hint": error.hint,
+            "code": error.facts.code,
+            "temporary": error.facts.temporary,
+            "exit_code": error.exit_code,
+        }));
+        return;
+    }
+    eprintln!("{} {}", style("error:").for_stderr().red().bold(), error.message);
+    if let Some(hint) = error.hint {
         eprintln!("{} {hint}", style("hint:").for_stderr().cyan());
     }
-    eprintln!("{} {code} (see docs/errors.md)", style("code:").for_stderr().dim());
+    eprintln!("{} {}", style("code:").for_stderr().dim(), error.facts.code);
 }

@@ -1,5 +1,7 @@
 //! Why a build failed: one variant a phase, with its exit code and what to do about it.
 
+pub mod hint;
+
 use crate::events::Cancelled;
 use crate::model::failure::Facts;
 use crate::model::failure::Failure;

@@ -68,7 +68,14 @@ impl Git {
         events: &dyn Events,
         cancel: &Cancel,
     ) -> Result<CheckedOut, GitError> {
-        let mut checkout = Checkout { git: self, submodules, events, cancel, written: CheckedOut::default(), count: 0 };
+        let mut checkout = Checkout {
+            git: self,
+            submodules,
+            events,
+            cancel,
+            written: CheckedOut::default(),
+            count: 0,
+        };
         let outcome = prepare(destination).and_then(|()| checkout.write(resolved, destination, "", 0));
         if let Err(error) = outcome {
             // The first failure is the one to tell.
@@ -115,16 +122,30 @@ impl Checkout<'_> {
         if mirror.commit(&resolved.commit).is_none() {
             // Another build had the mirror made anew meanwhile.
             drop(mirror);
-            self.git.resolve(&resolved.url, resolved.named_by, self.events, self.cancel)?;
+            self.git
+                .resolve(&resolved.url, resolved.named_by, self.events, self.cancel)?;
             mirror = Mirror::open(directory, location, Purpose::Read, self.cancel)?;
         }
-        let failed = |source| GitError::Library { doing: "read", url: location.to_string(), source };
-        let tree = Oid::from_str(&resolved.tree).and_then(|tree| mirror.repository.find_tree(tree)).map_err(failed)?;
-        let mut place = Place { repository: &mirror.repository, resolved, prefix, found: Vec::new() };
+        let failed = |source| GitError::Library {
+            doing: "read",
+            url: location.to_string(),
+            source,
+        };
+        let tree = Oid::from_str(&resolved.tree)
+            .and_then(|tree| mirror.repository.find_tree(tree))
+            .map_err(failed)?;
+        let mut place = Place {
+            repository: &mirror.repository,
+            resolved,
+            prefix,
+            found: Vec::new(),
+        };
         self.write_tree(&mut place, &tree, destination, "", 0)?;
         let found = std::mem::take(&mut place.found);
         if self.submodules == Submodules::Skip {
-            self.written.skipped_submodules.extend(found.into_iter().map(|(path, _)| format!("{prefix}{path}")));
+            self.written
+                .skipped_submodules
+                .extend(found.into_iter().map(|(path, _)| format!("{prefix}{path}")));
             return Ok(());
         }
         if found.is_empty() {
@@ -134,7 +155,16 @@ impl Checkout<'_> {
         drop(tree);
         drop(mirror);
         for (path, commit) in found {
-            submodule::write(self, resolved, &modules, &path, commit, &destination.join(&path), prefix, depth)?;
+            submodule::write(
+                self,
+                resolved,
+                &modules,
+                &path,
+                commit,
+                &destination.join(&path),
+                prefix,
+                depth,
+            )?;
         }
         Ok(())
     }
@@ -162,7 +192,10 @@ impl Checkout<'_> {
             match entry.filemode_raw() {
                 0o040_000 => {
                     make_directory(&target)?;
-                    let tree = place.repository.find_tree(entry.id()).map_err(|error| place.unreadable(error))?;
+                    let tree = place
+                        .repository
+                        .find_tree(entry.id())
+                        .map_err(|error| place.unreadable(error))?;
                     self.write_tree(place, &tree, &target, &format!("{path}/"), depth + 1)?;
                 }
                 0o120_000 => self.write_link(place, entry.id(), &target, &path)?,
@@ -180,36 +213,65 @@ impl Checkout<'_> {
         Ok(())
     }
 
-    fn write_file(&mut self, place: &Place<'_>, id: Oid, target: &Path, path: &str, mode: u32) -> Result<(), GitError> {
+    fn write_file(
+        &mut self,
+        place: &Place<'_>,
+        id: Oid,
+        target: &Path,
+        path: &str,
+        mode: u32,
+    ) -> Result<(), GitError> {
         self.count_bytes(place, id)?;
-        let blob = place.repository.find_blob(id).map_err(|error| place.unreadable(error))?;
+        let blob = place
+            .repository
+            .find_blob(id)
+            .map_err(|error| place.unreadable(error))?;
         let content = blob.content();
         if content.len() < LARGE_FILE_POINTER_BYTES_MAX && content.starts_with(LARGE_FILE_POINTER) {
             self.written.large_files.push(format!("{}{path}", place.prefix));
         }
         // What exists already is an entry of the same name: never written through, for it may be a link.
-        let written = File::options().write(true).create_new(true).mode(mode).open(target).and_then(|mut file| {
-            file.write_all(content)?;
-            file.set_permissions(Permissions::from_mode(mode))
-        });
-        written.map_err(|source| GitError::File { doing: "write", path: target.to_owned(), source })
+        let written = File::options()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(target)
+            .and_then(|mut file| {
+                file.write_all(content)?;
+                file.set_permissions(Permissions::from_mode(mode))
+            });
+        written.map_err(|source| GitError::File {
+            doing: "write",
+            path: target.to_owned(),
+            source,
+        })
     }
 
     fn write_link(&mut self, place: &Place<'_>, id: Oid, target: &Path, path: &str) -> Result<(), GitError> {
         self.count_bytes(place, id)?;
-        let blob = place.repository.find_blob(id).map_err(|error| place.unreadable(error))?;
+        let blob = place
+            .repository
+            .find_blob(id)
+            .map_err(|error| place.unreadable(error))?;
         let content = blob.content();
         if content.is_empty() || content.len() > LINK_BYTES_MAX || content.contains(&0) {
             return Err(place.wrong_entry(path, "it is a link to nowhere"));
         }
-        symlink(OsStr::from_bytes(content), target)
-            .map_err(|source| GitError::File { doing: "link", path: target.to_owned(), source })
+        symlink(OsStr::from_bytes(content), target).map_err(|source| GitError::File {
+            doing: "link",
+            path: target.to_owned(),
+            source,
+        })
     }
 
     fn count_entry(&mut self, place: &Place<'_>) -> Result<(), GitError> {
         let limit = self.git.settings.limits.checkout_entries_max;
         self.written.entries += 1;
-        if self.written.entries > limit { Err(place.too_large(limit, "files")) } else { Ok(()) }
+        if self.written.entries > limit {
+            Err(place.too_large(limit, "files"))
+        } else {
+            Ok(())
+        }
     }
 
     /// Counts a file's bytes by its header, before it is read into memory.
@@ -221,18 +283,26 @@ impl Checkout<'_> {
             return Err(place.wrong_entry(&id.to_string(), "it is no file"));
         }
         self.written.bytes = self.written.bytes.saturating_add(size as u64);
-        if self.written.bytes > limit { Err(place.too_large(limit, "bytes of files")) } else { Ok(()) }
+        if self.written.bytes > limit {
+            Err(place.too_large(limit, "bytes of files"))
+        } else {
+            Ok(())
+        }
     }
 
     fn warn(&self) {
         let tell = |text| self.events.tell(Event::Warning { text });
         if !self.written.large_files.is_empty() {
             let named = named(&self.written.large_files);
-            tell(format!("{named} are pointers of Git LFS, not the files themselves; Git LFS is not fetched"));
+            tell(format!(
+                "{named} are pointers of Git LFS, not the files themselves; Git LFS is not fetched"
+            ));
         }
         if !self.written.skipped_submodules.is_empty() {
             let named = named(&self.written.skipped_submodules);
-            tell(format!("the submodules {named} are left empty; ask for them with `--submodules`"));
+            tell(format!(
+                "the submodules {named} are left empty; ask for them with `--submodules`"
+            ));
         }
     }
 }
@@ -243,15 +313,27 @@ impl Place<'_> {
     }
 
     fn too_large(&self, limit: u64, unit: &'static str) -> GitError {
-        GitError::TooLarge { url: self.url(), limit, unit }
+        GitError::TooLarge {
+            url: self.url(),
+            limit,
+            unit,
+        }
     }
 
     fn wrong_entry(&self, path: &str, why: &'static str) -> GitError {
-        GitError::Entry { url: self.url(), path: path.escape_debug().to_string(), why }
+        GitError::Entry {
+            url: self.url(),
+            path: path.escape_debug().to_string(),
+            why,
+        }
     }
 
     fn unreadable(&self, source: git2::Error) -> GitError {
-        GitError::Library { doing: "read", url: self.url(), source }
+        GitError::Library {
+            doing: "read",
+            url: self.url(),
+            source,
+        }
     }
 }
 
@@ -267,13 +349,20 @@ fn check_name(name: &[u8]) -> Result<(), &'static str> {
 }
 
 fn prepare(destination: &Path) -> Result<(), GitError> {
-    let failed = |doing, source| GitError::File { doing, path: destination.to_owned(), source };
+    let failed = |doing, source| GitError::File {
+        doing,
+        path: destination.to_owned(),
+        source,
+    };
     match fs::create_dir(destination) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
             let mut entries = fs::read_dir(destination).map_err(|source| failed("read", source))?;
             match entries.next() {
                 None => Ok(()),
-                Some(_) => Err(failed("check out into", std::io::ErrorKind::DirectoryNotEmpty.into())),
+                Some(_) => Err(failed(
+                    "check out into",
+                    std::io::ErrorKind::DirectoryNotEmpty.into(),
+                )),
             }
         }
         other => other.map_err(|source| failed("make", source)),
@@ -282,11 +371,19 @@ fn prepare(destination: &Path) -> Result<(), GitError> {
 
 fn make_directory(path: &Path) -> Result<(), GitError> {
     let made = fs::create_dir(path).and_then(|()| fs::set_permissions(path, Permissions::from_mode(0o755)));
-    made.map_err(|source| GitError::File { doing: "make", path: path.to_owned(), source })
+    made.map_err(|source| GitError::File {
+        doing: "make",
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn named(paths: &[String]) -> String {
-    let shown: Vec<String> = paths.iter().take(NAMED_MAX).map(|path| format!("`{path}`")).collect();
+    let shown: Vec<String> = paths
+        .iter()
+        .take(NAMED_MAX)
+        .map(|path| format!("`{path}`"))
+        .collect();
     match paths.len().saturating_sub(NAMED_MAX) {
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),

@@ -10,8 +10,8 @@ use base64::engine::general_purpose::STANDARD;
 use crate::events::Cancel;
 use crate::git::program;
 use crate::git::settings::Settings;
-use crate::model::source::GitLocation;
-use crate::model::source::Scheme;
+use crate::model::source::location::GitLocation;
+use crate::model::source::location::Scheme;
 
 /// A user and a password. Its `Debug` shows neither.
 #[derive(Clone, PartialEq, Eq)]
@@ -30,7 +30,10 @@ impl Credential {
 
     /// The `Authorization` header.
     pub(super) fn header(&self) -> String {
-        format!("Basic {}", STANDARD.encode(format!("{}:{}", self.user, self.password)))
+        format!(
+            "Basic {}",
+            STANDARD.encode(format!("{}:{}", self.user, self.password))
+        )
     }
 }
 
@@ -45,9 +48,15 @@ pub(super) fn fill(settings: &Settings, location: &GitLocation, cancel: &Cancel)
     let answer = ask(settings, "fill", &description(location, None), cancel)?;
     let value = |name: &str| {
         let lines = answer.lines().filter_map(|line| line.split_once('='));
-        lines.filter(|(key, _)| *key == name).map(|(_, value)| value.to_owned()).last()
+        lines
+            .filter(|(key, _)| *key == name)
+            .map(|(_, value)| value.to_owned())
+            .next_back()
     };
-    let credential = Credential { user: value("username")?, password: value("password")? };
+    let credential = Credential {
+        user: value("username")?,
+        password: value("password")?,
+    };
     // A helper may answer for another host or protocol: that would be an answer to another question.
     let is_ours = value("host").is_none_or(|host| host == authority(location))
         && value("protocol").is_none_or(|protocol| protocol == scheme(location));
@@ -56,12 +65,22 @@ pub(super) fn fill(settings: &Settings, location: &GitLocation, cancel: &Cancel)
 
 /// Tells the helpers that a credential of theirs was good, so that they may keep it.
 pub(super) fn approve(settings: &Settings, location: &GitLocation, credential: &Credential, cancel: &Cancel) {
-    let _kept = ask(settings, "approve", &description(location, Some(credential)), cancel);
+    let _kept = ask(
+        settings,
+        "approve",
+        &description(location, Some(credential)),
+        cancel,
+    );
 }
 
 /// Tells the helpers that a credential of theirs was refused, so that they forget it.
 pub(super) fn reject(settings: &Settings, location: &GitLocation, credential: &Credential, cancel: &Cancel) {
-    let _forgotten = ask(settings, "reject", &description(location, Some(credential)), cancel);
+    let _forgotten = ask(
+        settings,
+        "reject",
+        &description(location, Some(credential)),
+        cancel,
+    );
 }
 
 fn ask(settings: &Settings, operation: &str, input: &str, cancel: &Cancel) -> Option<String> {
@@ -69,7 +88,12 @@ fn ask(settings: &Settings, operation: &str, input: &str, cancel: &Cancel) -> Op
     command.args([OsStr::new("credential"), OsStr::new(operation)]);
     // An empty GIT_ASKPASS keeps git from core.askPass and SSH_ASKPASS too.
     command.env("GIT_TERMINAL_PROMPT", "0").env("GIT_ASKPASS", "");
-    let output = program::run(command, input.as_bytes(), settings.limits.credential_timeout, cancel);
+    let output = program::run(
+        command,
+        input.as_bytes(),
+        settings.limits.credential_timeout,
+        cancel,
+    );
     match output {
         Ok(output) => output.and_then(|output| String::from_utf8(output).ok()),
         Err(error) => {
@@ -103,7 +127,11 @@ fn description(location: &GitLocation, credential: Option<&Credential>) -> Strin
 }
 
 fn scheme(location: &GitLocation) -> &'static str {
-    if location.scheme() == Scheme::Http { "http" } else { "https" }
+    if location.scheme() == Scheme::Http {
+        "http"
+    } else {
+        "https"
+    }
 }
 
 fn authority(location: &GitLocation) -> String {

@@ -159,20 +159,32 @@ impl GitError {
         let url = url.to_owned();
         match error {
             HttpError::Certificate { reason: why, .. } => Self::Certificate { url, why },
-            HttpError::Status { status: status @ (401 | 407), .. } => {
-                Self::CredentialsNeeded { url, why: format!("it answered with status {status}") }
-            }
-            HttpError::Status { status: status @ (403 | 404 | 410), .. } => {
-                Self::NoRepository { url, why: format!("it answered with status {status}") }
-            }
+            HttpError::Status {
+                status: status @ (401 | 407),
+                ..
+            } => Self::CredentialsNeeded {
+                url,
+                why: format!("it answered with status {status}"),
+            },
+            HttpError::Status {
+                status: status @ (403 | 404 | 410),
+                ..
+            } => Self::NoRepository {
+                url,
+                why: format!("it answered with status {status}"),
+            },
             HttpError::NameUnknown { reason: why, .. } | HttpError::Unreachable { reason: why, .. } => {
                 Self::Unreachable { url, why }
             }
-            HttpError::Timeout { .. } => Self::Unreachable { url, why: "it did not answer in time".to_owned() },
+            HttpError::Timeout { .. } => Self::Unreachable {
+                url,
+                why: "it did not answer in time".to_owned(),
+            },
             HttpError::Redirect { reason: why, .. } => Self::Unreachable { url, why },
-            HttpError::Status { status, .. } => {
-                Self::Unreachable { url, why: format!("it answered with status {status}") }
-            }
+            HttpError::Status { status, .. } => Self::Unreachable {
+                url,
+                why: format!("it answered with status {status}"),
+            },
             HttpError::Cancelled(cancelled) => Self::Cancelled(cancelled),
             error => Self::Http(error),
         }
@@ -187,7 +199,9 @@ impl Failure for GitError {
             Self::CredentialsNeeded { .. } => Facts::user("source_credentials_needed"),
             Self::NoRepository { .. } => Facts::user("source_not_found"),
             Self::PlainHttp { .. } => Facts::user("source_plain_http"),
-            Self::RevisionNotFound { .. } | Self::RevisionAmbiguous { .. } => Facts::user("revision_not_found"),
+            Self::RevisionNotFound { .. } | Self::RevisionAmbiguous { .. } => {
+                Facts::user("revision_not_found")
+            }
             Self::SubdirectoryNotFound { .. } => Facts::user("subdirectory_not_found"),
             Self::TooLarge { .. } => Facts::user("source_too_large"),
             Self::Entry { .. } => Facts::user("source_entry_invalid"),
@@ -195,7 +209,9 @@ impl Failure for GitError {
             Self::Program { .. } => Facts::platform("source_program_failed"),
             Self::Http(error) => error.facts(),
             Self::Library { .. } => Facts::platform("source_git_failed"),
-            Self::File { source, .. } if source.kind() == io::ErrorKind::StorageFull => Facts::platform("disk_full"),
+            Self::File { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                Facts::platform("disk_full")
+            }
             Self::File { .. } => Facts::platform("file_failed"),
             Self::Cancelled(_) => Facts::user("cancelled"),
         }

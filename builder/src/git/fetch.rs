@@ -21,8 +21,8 @@ use crate::git::revision::Advertised;
 use crate::git::transport::Connection;
 use crate::git::transport::REMOTE_URL;
 use crate::git::transport::with_connection;
-use crate::model::source::GitLocation;
-use crate::model::source::Scheme;
+use crate::model::source::location::GitLocation;
+use crate::model::source::location::Scheme;
 
 /// The shortest time between two reports of one fetch.
 const REPORT_INTERVAL: Duration = Duration::from_millis(50);
@@ -57,16 +57,26 @@ pub(super) fn connected<T>(
         connection.cancel.check()?;
         let location = &connection.location;
         let url = match location.scheme() {
-            Scheme::File if git2::Repository::open(location.path()).is_err() => return Err(no_repository(location)),
+            Scheme::File if git2::Repository::open(location.path()).is_err() => {
+                return Err(no_repository(location));
+            }
             // A bare path with a colon in it would be ssh to libgit2.
             Scheme::File => format!("file://{}", location.path().replace('%', "%25")),
             Scheme::Https | Scheme::Http | Scheme::Ssh => REMOTE_URL.to_owned(),
         };
         let failed = |error| failure(connection, "connect to", error);
         let mut remote = mirror.repository.remote_anonymous(&url).map_err(failed)?;
-        let mut connected = remote.connect_auth(Direction::Fetch, None, None).map_err(failed)?;
+        let mut connected = remote
+            .connect_auth(Direction::Fetch, None, None)
+            .map_err(failed)?;
         let refs = list(connection, connected.remote())?;
-        work(&mut Session { remote: connected.remote(), connection, mirror, events, refs })
+        work(&mut Session {
+            remote: connected.remote(),
+            connection,
+            mirror,
+            events,
+            refs,
+        })
     })
 }
 
@@ -81,15 +91,25 @@ impl Session<'_, '_> {
         let mut callbacks = RemoteCallbacks::new();
         callbacks.transfer_progress(|progress| {
             too_large.set(progress.received_bytes() as u64 > limit);
-            let (done, total) = (progress.received_objects() as u64, progress.total_objects() as u64);
+            let (done, total) = (
+                progress.received_objects() as u64,
+                progress.total_objects() as u64,
+            );
             if reported.elapsed() >= REPORT_INTERVAL || done == total {
                 reported = Instant::now();
-                events.tell(Event::Progress { what: what.clone(), done, total: Some(total) });
+                events.tell(Event::Progress {
+                    what: what.clone(),
+                    done,
+                    total: Some(total),
+                });
             }
             !cancel.is_cancelled() && !too_large.get()
         });
         let mut options = FetchOptions::new();
-        options.remote_callbacks(callbacks).download_tags(AutotagOption::None).update_fetchhead(false);
+        options
+            .remote_callbacks(callbacks)
+            .download_tags(AutotagOption::None)
+            .update_fetchhead(false);
         match history {
             // libgit2's local transport has no shallow fetch.
             History::Tip if self.connection.location.scheme() == Scheme::File => {}
@@ -104,18 +124,28 @@ impl Session<'_, '_> {
         let fetched = self.remote.fetch(refspecs, Some(&mut options), None);
         drop(options);
         if too_large.get() {
-            return Err(GitError::TooLarge { url: self.connection.location.to_string(), limit, unit: "bytes to fetch" });
+            return Err(GitError::TooLarge {
+                url: self.connection.location.to_string(),
+                limit,
+                unit: "bytes to fetch",
+            });
         }
         fetched.map_err(|error| failure(self.connection, "fetch", error))
     }
 }
 
 fn list(connection: &Connection, remote: &Remote<'_>) -> Result<Vec<Advertised>, GitError> {
-    let heads = remote.list().map_err(|error| failure(connection, "list", error))?;
+    let heads = remote
+        .list()
+        .map_err(|error| failure(connection, "list", error))?;
     let limit = connection.settings.limits.refs_max;
     if heads.len() > limit {
         let url = connection.location.to_string();
-        return Err(GitError::TooLarge { url, limit: limit as u64, unit: "branches and tags" });
+        return Err(GitError::TooLarge {
+            url,
+            limit: limit as u64,
+            unit: "branches and tags",
+        });
     }
     let advertised = heads.iter().filter_map(|head| {
         // git2 panics on a name that is not UTF-8; such a ref cannot be asked for and is passed over.
@@ -137,9 +167,16 @@ fn failure(connection: &Connection, doing: &'static str, source: git2::Error) ->
     if let Err(cancelled) = connection.cancel.check() {
         return cancelled.into();
     }
-    GitError::Library { doing, url: connection.location.to_string(), source }
+    GitError::Library {
+        doing,
+        url: connection.location.to_string(),
+        source,
+    }
 }
 
 fn no_repository(location: &GitLocation) -> GitError {
-    GitError::NoRepository { url: location.to_string(), why: "there is none at this path".to_owned() }
+    GitError::NoRepository {
+        url: location.to_string(),
+        why: "there is none at this path".to_owned(),
+    }
 }

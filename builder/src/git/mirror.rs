@@ -17,8 +17,8 @@ use crate::events::Cancel;
 use crate::git::error::GitError;
 use crate::git::transport::prepare;
 use crate::model::digest::Digest;
-use crate::model::source::GitLocation;
-use crate::model::source::Scheme;
+use crate::model::source::location::GitLocation;
+use crate::model::source::location::Scheme;
 
 /// How often a waiting caller tries for the lock.
 const LOCK_INTERVAL: Duration = Duration::from_millis(50);
@@ -42,8 +42,17 @@ pub(super) enum Purpose {
 
 impl Mirror {
     /// Opens the mirror of `location`, made if need be, and waits for its lock.
-    pub(super) fn open(directory: &Path, location: &GitLocation, purpose: Purpose, cancel: &Cancel) -> Result<Self, GitError> {
-        prepare().map_err(|source| GitError::Library { doing: "prepare for", url: location.to_string(), source })?;
+    pub(super) fn open(
+        directory: &Path,
+        location: &GitLocation,
+        purpose: Purpose,
+        cancel: &Cancel,
+    ) -> Result<Self, GitError> {
+        prepare().map_err(|source| GitError::Library {
+            doing: "prepare for",
+            url: location.to_string(),
+            source,
+        })?;
         let path = path_of(directory, location);
         fs::create_dir_all(directory).map_err(|source| file_error("make", directory, source))?;
         let lock = locked(&path.with_extension("lock"), purpose, cancel)?;
@@ -51,12 +60,18 @@ impl Mirror {
             remove(&path)?;
         }
         let repository = open_or_make(&path, location, purpose)?;
-        Ok(Self { repository, _lock: lock })
+        Ok(Self {
+            repository,
+            _lock: lock,
+        })
     }
 
     /// The object with this id in hex, if the mirror has it, as a commit: an annotated tag is peeled.
     pub(super) fn commit(&self, object: &str) -> Option<Oid> {
-        let object = self.repository.find_object(Oid::from_str(object).ok()?, None).ok()?;
+        let object = self
+            .repository
+            .find_object(Oid::from_str(object).ok()?, None)
+            .ok()?;
         Some(object.peel_to_commit().ok()?.id())
     }
 
@@ -83,7 +98,11 @@ fn path_of(directory: &Path, location: &GitLocation) -> PathBuf {
 }
 
 fn locked(path: &Path, purpose: Purpose, cancel: &Cancel) -> Result<File, GitError> {
-    let lock = File::options().create(true).truncate(false).write(true).open(path);
+    let lock = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path);
     let lock = lock.map_err(|source| file_error("open", path, source))?;
     let operation = match purpose {
         Purpose::Read => FlockOperation::NonBlockingLockShared,
@@ -100,7 +119,11 @@ fn locked(path: &Path, purpose: Purpose, cancel: &Cancel) -> Result<File, GitErr
 }
 
 fn open_or_make(path: &Path, location: &GitLocation, purpose: Purpose) -> Result<Repository, GitError> {
-    let wrong = |doing, source| GitError::Library { doing, url: format!("the mirror of {location}"), source };
+    let wrong = |doing, source| GitError::Library {
+        doing,
+        url: format!("the mirror of {location}"),
+        source,
+    };
     match Repository::open_bare(path) {
         Ok(repository) => return Ok(repository),
         Err(error) if purpose == Purpose::Read => return Err(wrong("open", error)),
@@ -117,17 +140,33 @@ fn open_or_make(path: &Path, location: &GitLocation, purpose: Purpose) -> Result
 }
 
 fn packs(path: &Path) -> usize {
-    let entries = fs::read_dir(path.join("objects/pack")).into_iter().flatten().flatten();
-    entries.filter(|entry| entry.path().extension().is_some_and(|extension| extension == "pack")).count()
+    let entries = fs::read_dir(path.join("objects/pack"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    entries
+        .filter(|entry| {
+            entry
+                .path()
+                .extension()
+                .is_some_and(|extension| extension == "pack")
+        })
+        .count()
 }
 
 fn remove(path: &Path) -> Result<(), GitError> {
     match fs::remove_dir_all(path) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(file_error("remove", path, source)),
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(file_error("remove", path, source))
+        }
         _ => Ok(()),
     }
 }
 
 fn file_error(doing: &'static str, path: &Path, source: std::io::Error) -> GitError {
-    GitError::File { doing, path: path.to_owned(), source }
+    GitError::File {
+        doing,
+        path: path.to_owned(),
+        source,
+    }
 }

@@ -25,7 +25,10 @@ pub(super) fn command(user_command: &[OsString], program: &OsStr) -> Command {
         Some((first, rest)) => (first.as_os_str(), rest),
         None => (program, &[][..]),
     };
-    #[expect(clippy::disallowed_methods, reason = "git owns the user's ssh and credential helpers")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "git owns the user's ssh and credential helpers"
+    )]
     let mut command = Command::new(first);
     if !user_command.is_empty() {
         command.args(rest).arg(program);
@@ -36,8 +39,17 @@ pub(super) fn command(user_command: &[OsString], program: &OsStr) -> Command {
 }
 
 /// Runs a command with `input` and gives what it wrote, or none if it failed, was too slow or was cancelled.
-pub(super) fn run(mut command: Command, input: &[u8], timeout: Duration, cancel: &Cancel) -> io::Result<Option<Vec<u8>>> {
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+pub(super) fn run(
+    mut command: Command,
+    input: &[u8],
+    timeout: Duration,
+    cancel: &Cancel,
+) -> io::Result<Option<Vec<u8>>> {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()?;
     if let Some(mut stdin) = child.stdin.take() {
         // A program that does not read its input says what it thinks of it by its exit status.
         let _unread = stdin.write_all(input);
@@ -45,7 +57,10 @@ pub(super) fn run(mut command: Command, input: &[u8], timeout: Duration, cancel:
     let reader = child.stdout.take().map(|stdout| {
         thread::spawn(move || {
             let mut output = Vec::new();
-            stdout.take(OUTPUT_BYTES_MAX).read_to_end(&mut output).map(|_| output)
+            stdout
+                .take(OUTPUT_BYTES_MAX)
+                .read_to_end(&mut output)
+                .map(|_| output)
         })
     });
     let ended_well = wait(&mut child, timeout, cancel)?;

@@ -25,9 +25,9 @@ use crate::git::settings::Settings;
 use crate::git::transport::Connection;
 use crate::http::blocking::BlockingClient;
 use crate::model::named_by::NamedBy;
-use crate::model::source::GitLocation;
 use crate::model::source::GitUrl;
-use crate::model::source::Scheme;
+use crate::model::source::location::GitLocation;
+use crate::model::source::location::Scheme;
 use crate::model::timestamp::Timestamp;
 
 /// More branches and tags than these are not all fetched in search of a commit.
@@ -60,7 +60,9 @@ pub struct Resolved {
 impl Git {
     /// Makes one; touches neither disk nor network.
     pub fn new(settings: Settings) -> Self {
-        Self { settings: Arc::new(settings) }
+        Self {
+            settings: Arc::new(settings),
+        }
     }
 
     /// Finds the commit that `url` means, and brings its files into the mirror. A whole commit that is in the mirror
@@ -73,9 +75,17 @@ impl Git {
         cancel: &Cancel,
     ) -> Result<Resolved, GitError> {
         self.check_plain_http(&url.location)?;
-        let mirror = Mirror::open(&self.settings.mirrors_directory, &url.location, Purpose::Fetch, cancel)?;
+        let mirror = Mirror::open(
+            &self.settings.mirrors_directory,
+            &url.location,
+            Purpose::Fetch,
+            cancel,
+        )?;
         let revision = url.revision.as_deref();
-        let (commit, name) = match revision.filter(|revision| is_full_commit(revision)).and_then(|hex| mirror.commit(hex)) {
+        let (commit, name) = match revision
+            .filter(|revision| is_full_commit(revision))
+            .and_then(|hex| mirror.commit(hex))
+        {
             Some(commit) => (commit, None),
             None => self.find(&mirror, url, named_by, events, cancel)?,
         };
@@ -92,14 +102,18 @@ impl Git {
     ) -> Result<(Oid, Option<String>), GitError> {
         let connection = Arc::new(self.connection(&url.location, named_by, cancel)?);
         let revision = url.revision.as_deref();
-        let tried = connected(mirror, &connection, events, |session| find_by_ref(session, mirror, revision));
+        let tried = connected(mirror, &connection, events, |session| {
+            find_by_ref(session, mirror, revision)
+        });
         let hex = match (tried, revision) {
             (Ok(Found::Commit(commit, name)), _) => return Ok((commit, name)),
             (Ok(Found::Search), Some(revision)) => revision,
             // The server gives no commit by its id alone; git's own servers do not, unless told to.
             (Err(GitError::Library { .. }), Some(revision)) if is_full_commit(revision) => revision,
             (Ok(Found::Search), None) => return Err(missing(url, "HEAD", Vec::new())),
-            (Ok(Found::Nothing(near)), revision) => return Err(missing(url, revision.unwrap_or("HEAD"), near)),
+            (Ok(Found::Nothing(near)), revision) => {
+                return Err(missing(url, revision.unwrap_or("HEAD"), near));
+            }
             (Err(error), _) => return Err(error),
         };
         connected(mirror, &connection, events, |session| fetch_all(session, url))?;
@@ -120,7 +134,13 @@ impl Git {
             Scheme::Https | Scheme::Http => Some(BlockingClient::new(settings).map_err(GitError::Http)?),
             Scheme::Ssh | Scheme::File => None,
         };
-        Ok(Connection::new(location.clone(), named_by, Arc::clone(&self.settings), client, cancel.clone()))
+        Ok(Connection::new(
+            location.clone(),
+            named_by,
+            Arc::clone(&self.settings),
+            client,
+            cancel.clone(),
+        ))
     }
 
     fn check_plain_http(&self, location: &GitLocation) -> Result<(), GitError> {
@@ -128,11 +148,13 @@ impl Git {
             Some(port) => format!("{}:{port}", location.host()),
             None => location.host().to_owned(),
         };
-        let is_named = self.settings.plain_http_hosts.iter().any(|host| *host == authority);
+        let is_named = self.settings.plain_http_hosts.contains(&authority);
         if location.scheme() != Scheme::Http || location.is_loopback() || is_named {
             return Ok(());
         }
-        Err(GitError::PlainHttp { url: location.to_string() })
+        Err(GitError::PlainHttp {
+            url: location.to_string(),
+        })
     }
 }
 
@@ -146,7 +168,11 @@ enum Found {
     Nothing(Vec<String>),
 }
 
-fn find_by_ref(session: &mut Session<'_, '_>, mirror: &Mirror, revision: Option<&str>) -> Result<Found, GitError> {
+fn find_by_ref(
+    session: &mut Session<'_, '_>,
+    mirror: &Mirror,
+    revision: Option<&str>,
+) -> Result<Found, GitError> {
     let commit = revision.filter(|revision| is_full_commit(revision));
     if let Some(chosen) = choose(&session.refs, revision) {
         let name = Some(chosen.short_name().to_owned()).filter(|name| name != "HEAD");
@@ -157,11 +183,16 @@ fn find_by_ref(session: &mut Session<'_, '_>, mirror: &Mirror, revision: Option<
     }
     if let Some(commit) = commit {
         session.fetch(&[format!("+{commit}:{}", kept_ref(commit))], History::Tip)?;
-        return Ok(mirror.commit(commit).map_or(Found::Search, |commit| Found::Commit(commit, None)));
+        return Ok(mirror
+            .commit(commit)
+            .map_or(Found::Search, |commit| Found::Commit(commit, None)));
     }
     match revision {
         Some(revision) if is_short_commit(revision) => Ok(Found::Search),
-        revision => Ok(Found::Nothing(near_misses(&session.refs, revision.unwrap_or("HEAD")))),
+        revision => Ok(Found::Nothing(near_misses(
+            &session.refs,
+            revision.unwrap_or("HEAD"),
+        ))),
     }
 }
 
@@ -172,7 +203,10 @@ fn fetch_chosen(
     name: Option<String>,
 ) -> Result<Found, GitError> {
     if mirror.commit(&chosen.commit).is_none() {
-        session.fetch(&[format!("+{}:{}", chosen.name, kept_ref(&chosen.name))], History::Tip)?;
+        session.fetch(
+            &[format!("+{}:{}", chosen.name, kept_ref(&chosen.name))],
+            History::Tip,
+        )?;
     }
     let commit = mirror.commit(&chosen.commit);
     Ok(commit.map_or(Found::Nothing(Vec::new()), |commit| Found::Commit(commit, name)))
@@ -184,21 +218,35 @@ fn fetch_all(session: &mut Session<'_, '_>, url: &GitUrl) -> Result<(), GitError
     let is_wanted = |name: &str| {
         (name.starts_with("refs/heads/") || name.starts_with("refs/tags/")) && !name.ends_with("^{}")
     };
-    let refspecs: Vec<String> =
-        names.filter(|name| is_wanted(name)).map(|name| format!("+{name}:{}", kept_ref(name))).collect();
+    let refspecs: Vec<String> = names
+        .filter(|name| is_wanted(name))
+        .map(|name| format!("+{name}:{}", kept_ref(name)))
+        .collect();
     if refspecs.len() > REFS_SEARCHED_MAX {
         let limit = REFS_SEARCHED_MAX as u64;
-        return Err(GitError::TooLarge { url: url.location.to_string(), limit, unit: "branches and tags to search" });
+        return Err(GitError::TooLarge {
+            url: url.location.to_string(),
+            limit,
+            unit: "branches and tags to search",
+        });
     }
-    if refspecs.is_empty() { Ok(()) } else { session.fetch(&refspecs, History::Full) }
+    if refspecs.is_empty() {
+        Ok(())
+    } else {
+        session.fetch(&refspecs, History::Full)
+    }
 }
 
 fn search(mirror: &Mirror, url: &GitUrl, hex: &str) -> Result<Oid, GitError> {
-    match mirror.repository.find_object_by_prefix(hex, Some(ObjectType::Commit)) {
+    match mirror
+        .repository
+        .find_object_by_prefix(hex, Some(ObjectType::Commit))
+    {
         Ok(commit) => Ok(commit.id()),
-        Err(error) if error.code() == ErrorCode::Ambiguous => {
-            Err(GitError::RevisionAmbiguous { url: url.location.to_string(), revision: hex.to_owned() })
-        }
+        Err(error) if error.code() == ErrorCode::Ambiguous => Err(GitError::RevisionAmbiguous {
+            url: url.location.to_string(),
+            revision: hex.to_owned(),
+        }),
         Err(_) => Err(missing(url, hex, Vec::new())),
     }
 }
@@ -210,18 +258,24 @@ fn describe(
     name: Option<String>,
     named_by: NamedBy,
 ) -> Result<Resolved, GitError> {
-    let failed = |source| GitError::Library { doing: "read", url: url.location.to_string(), source };
+    let failed = |source| GitError::Library {
+        doing: "read",
+        url: url.location.to_string(),
+        source,
+    };
     let found = mirror.repository.find_commit(commit).map_err(failed)?;
     let tree = match &url.subdirectory {
         None => found.tree_id(),
         Some(subdirectory) => {
             let entry = found.tree().map_err(failed)?.get_path(subdirectory.as_ref()).ok();
             let entry = entry.filter(|entry| entry.kind() == Some(ObjectType::Tree));
-            entry.map(|entry| entry.id()).ok_or_else(|| GitError::SubdirectoryNotFound {
-                url: url.location.to_string(),
-                subdirectory: subdirectory.clone(),
-                commit: commit.to_string(),
-            })?
+            entry
+                .map(|entry| entry.id())
+                .ok_or_else(|| GitError::SubdirectoryNotFound {
+                    url: url.location.to_string(),
+                    subdirectory: subdirectory.clone(),
+                    commit: commit.to_string(),
+                })?
         }
     };
     Ok(Resolved {
@@ -236,5 +290,9 @@ fn describe(
 }
 
 fn missing(url: &GitUrl, revision: &str, near: Vec<String>) -> GitError {
-    GitError::RevisionNotFound { url: url.location.to_string(), revision: revision.to_owned(), near }
+    GitError::RevisionNotFound {
+        url: url.location.to_string(),
+        revision: revision.to_owned(),
+        near,
+    }
 }

@@ -26,7 +26,9 @@ impl Chosen {
     /// The name as people write it: `main`, `v1`.
     pub(super) fn short_name(&self) -> &str {
         let name = self.name.as_str();
-        name.strip_prefix("refs/heads/").or_else(|| name.strip_prefix("refs/tags/")).unwrap_or(name)
+        name.strip_prefix("refs/heads/")
+            .or_else(|| name.strip_prefix("refs/tags/"))
+            .unwrap_or(name)
     }
 }
 
@@ -42,18 +44,26 @@ pub(super) fn choose(refs: &[Advertised], revision: Option<&str>) -> Option<Chos
         Some(name) => find(&format!("refs/heads/{name}")).or_else(|| find(&format!("refs/tags/{name}")))?,
     };
     let peeled = find(&format!("{}^{{}}", found.name)).map_or(&found.object, |peeled| &peeled.object);
-    Some(Chosen { name: found.name.clone(), object: found.object.clone(), commit: peeled.clone() })
+    Some(Chosen {
+        name: found.name.clone(),
+        object: found.object.clone(),
+        commit: peeled.clone(),
+    })
 }
 
 /// A ref that points to the commit, so that it can be asked for by name.
 pub(super) fn choose_by_commit(refs: &[Advertised], commit: &str) -> Option<Chosen> {
-    let at = refs.iter().find(|advertised| advertised.object == commit && advertised.name.starts_with("refs/"))?;
+    let at = refs
+        .iter()
+        .find(|advertised| advertised.object == commit && advertised.name.starts_with("refs/"))?;
     let name = at.name.strip_suffix("^{}").unwrap_or(&at.name);
-    refs.iter().find(|advertised| advertised.name == name).map(|advertised| Chosen {
-        name: name.to_owned(),
-        object: advertised.object.clone(),
-        commit: commit.to_owned(),
-    })
+    refs.iter()
+        .find(|advertised| advertised.name == name)
+        .map(|advertised| Chosen {
+            name: name.to_owned(),
+            object: advertised.object.clone(),
+            commit: commit.to_owned(),
+        })
 }
 
 /// Whether the text is a whole commit in hex.
@@ -69,10 +79,14 @@ pub(super) fn is_short_commit(text: &str) -> bool {
 /// Up to three branches or tags whose names are like `revision`.
 pub(super) fn near_misses(refs: &[Advertised], revision: &str) -> Vec<String> {
     let wanted = revision.to_lowercase();
-    let names = refs.iter().filter(|advertised| !advertised.name.ends_with("^{}")).filter_map(|advertised| {
-        let name = advertised.name.as_str();
-        name.strip_prefix("refs/heads/").or_else(|| name.strip_prefix("refs/tags/"))
-    });
+    let names = refs
+        .iter()
+        .filter(|advertised| !advertised.name.ends_with("^{}"))
+        .filter_map(|advertised| {
+            let name = advertised.name.as_str();
+            name.strip_prefix("refs/heads/")
+                .or_else(|| name.strip_prefix("refs/tags/"))
+        });
     let mut near: Vec<(usize, &str)> = names
         .filter(|name| name.len() <= 100)
         .map(|name| (unlikeness(&wanted, &name.to_lowercase()), name))
@@ -80,11 +94,15 @@ pub(super) fn near_misses(refs: &[Advertised], revision: &str) -> Vec<String> {
         .collect();
     near.sort_unstable();
     near.dedup();
-    near.into_iter().take(3).map(|(_, name)| format!("`{name}`")).collect()
+    near.into_iter()
+        .take(3)
+        .map(|(_, name)| format!("`{name}`"))
+        .collect()
 }
 
 fn is_hex(text: &str) -> bool {
-    text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+    text.bytes()
+        .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
 }
 
 /// Edits from one to the other; 1 if one is the other's last part (`x` for `feature/x`) or goes on from it.
@@ -92,7 +110,11 @@ fn unlikeness(one: &str, other: &str) -> usize {
     let is_part = |long: &str, short: &str| {
         long.len() > short.len() && (long.ends_with(&format!("/{short}")) || long == format!("v{short}"))
     };
-    if is_part(one, other) || is_part(other, one) || other == "main" && one == "master" || other == "master" && one == "main" {
+    if is_part(one, other)
+        || is_part(other, one)
+        || other == "main" && one == "master"
+        || other == "master" && one == "main"
+    {
         return 1;
     }
     let other: Vec<char> = other.chars().collect();
@@ -114,9 +136,16 @@ mod tests {
     use super::*;
 
     fn refs() -> Vec<Advertised> {
-        let plain = |name: &str, object: &str| Advertised { name: name.into(), object: object.into(), target: None };
+        let plain = |name: &str, object: &str| Advertised {
+            name: name.into(),
+            object: object.into(),
+            target: None,
+        };
         vec![
-            Advertised { target: Some("refs/heads/main".into()), ..plain("HEAD", "a") },
+            Advertised {
+                target: Some("refs/heads/main".into()),
+                ..plain("HEAD", "a")
+            },
             plain("refs/heads/main", "a"),
             plain("refs/heads/feature/login", "b"),
             plain("refs/heads/v1", "c"),
@@ -136,7 +165,14 @@ mod tests {
             (Some("v2.0"), "refs/tags/v2.0", "e", "f"),
         ] {
             let chosen = choose(&refs(), revision).unwrap();
-            assert_eq!((chosen.name.as_str(), chosen.object.as_str(), chosen.commit.as_str()), (name, object, commit));
+            assert_eq!(
+                (
+                    chosen.name.as_str(),
+                    chosen.object.as_str(),
+                    chosen.commit.as_str()
+                ),
+                (name, object, commit)
+            );
         }
         assert_eq!(choose(&refs(), Some("missing")), None);
         assert_eq!(choose_by_commit(&refs(), "f").unwrap().object, "e");
@@ -145,8 +181,17 @@ mod tests {
 
     #[test]
     fn near_misses_are_named() {
-        for (asked, near) in [("mian", "`main`"), ("master", "`main`"), ("login", "`feature/login`"), ("2.0", "`v2.0`")] {
-            assert_eq!(near_misses(&refs(), asked).first().map(String::as_str), Some(near), "{asked}");
+        for (asked, near) in [
+            ("mian", "`main`"),
+            ("master", "`main`"),
+            ("login", "`feature/login`"),
+            ("2.0", "`v2.0`"),
+        ] {
+            assert_eq!(
+                near_misses(&refs(), asked).first().map(String::as_str),
+                Some(near),
+                "{asked}"
+            );
         }
         assert!(near_misses(&refs(), "something-else").is_empty());
     }

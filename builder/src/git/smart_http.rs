@@ -58,11 +58,20 @@ impl SmartSubtransport for SmartHttp {
         let kind = match service {
             Service::UploadPackLs => Kind::Advertisement,
             Service::UploadPack => Kind::Pack,
-            Service::ReceivePackLs | Service::ReceivePack => return Err(git2::Error::from_str("packhorse does not push")),
+            Service::ReceivePackLs | Service::ReceivePack => {
+                return Err(git2::Error::from_str("packhorse does not push"));
+            }
         };
         let connection = Arc::clone(&self.connection);
         let base = Arc::clone(&self.base);
-        Ok(Box::new(Exchange { connection, base, kind, request: Vec::new(), answer: None, rest: Vec::new() }))
+        Ok(Box::new(Exchange {
+            connection,
+            base,
+            kind,
+            request: Vec::new(),
+            answer: None,
+            rest: Vec::new(),
+        }))
     }
 
     fn close(&self) -> Result<(), git2::Error> {
@@ -141,7 +150,9 @@ impl Exchange {
         }
         let (settings, location) = (&self.connection.settings, &self.connection.location);
         let cancel = &self.connection.cancel;
-        let Some(found) = credential::fill(settings, location, cancel).filter(|found| Some(found) != known.as_ref()) else {
+        let Some(found) =
+            credential::fill(settings, location, cancel).filter(|found| Some(found) != known.as_ref())
+        else {
             return Err(with_what_was_tried(refused, known.is_some()));
         };
         match self.attempt(request, Some(&found)) {
@@ -158,8 +169,16 @@ impl Exchange {
         }
     }
 
-    fn attempt(&self, request: Vec<u8>, credential: Option<&Credential>) -> Result<Receiver<Piece>, GitError> {
-        let client = self.connection.client.clone().ok_or_else(|| self.unreachable("no HTTP client was made for it"))?;
+    fn attempt(
+        &self,
+        request: Vec<u8>,
+        credential: Option<&Credential>,
+    ) -> Result<Receiver<Piece>, GitError> {
+        let client = self
+            .connection
+            .client
+            .clone()
+            .ok_or_else(|| self.unreachable("no HTTP client was made for it"))?;
         let (url, kind) = (self.request_url(), self.kind);
         let authorization = credential.map(Credential::header);
         let (sender, answer) = sync_channel(PIECES_WAITING_MAX);
@@ -181,7 +200,9 @@ impl Exchange {
             }
             self.connection.cancel.check()?;
             match answer.recv_timeout(CANCEL_INTERVAL) {
-                Ok(Piece::Failed(error)) => return Err(GitError::from_http(&self.connection.location.to_string(), error)),
+                Ok(Piece::Failed(error)) => {
+                    return Err(GitError::from_http(&self.connection.location.to_string(), error));
+                }
                 Ok(piece) => return Ok(Some(piece)),
                 Err(RecvTimeoutError::Disconnected) => return Ok(None),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -196,7 +217,10 @@ impl Exchange {
         };
         if media_type.split(';').next().map(str::trim) != Some(wanted) {
             let why = "it does not answer as a git server (smart HTTP)".to_owned();
-            return Err(GitError::NoRepository { url: self.connection.location.to_string(), why });
+            return Err(GitError::NoRepository {
+                url: self.connection.location.to_string(),
+                why,
+            });
         }
         if self.kind == Kind::Advertisement
             && let Some(base) = base_of(url)
@@ -208,7 +232,9 @@ impl Exchange {
 
     fn request_url(&self) -> String {
         let base = lock(&self.base).clone();
-        let (path, query) = base.split_once('?').map_or((base.as_str(), None), |(path, query)| (path, Some(query)));
+        let (path, query) = base
+            .split_once('?')
+            .map_or((base.as_str(), None), |(path, query)| (path, Some(query)));
         let path = path.trim_end_matches('/');
         match (self.kind, query) {
             (Kind::Advertisement, None) => format!("{path}/info/refs?service=git-upload-pack"),
@@ -219,7 +245,10 @@ impl Exchange {
     }
 
     fn unreachable(&self, why: &str) -> GitError {
-        GitError::Unreachable { url: self.connection.location.to_string(), why: why.to_owned() }
+        GitError::Unreachable {
+            url: self.connection.location.to_string(),
+            why: why.to_owned(),
+        }
     }
 }
 
@@ -234,7 +263,12 @@ fn converse(
 ) {
     // reqwest's body looks at a clock of tokio even when it is read outside of its runtime; here is one. Nothing turns
     // it, so the bound on silence is our own, in `Exchange::next`.
-    let Ok(clock) = tokio::runtime::Builder::new_current_thread().enable_time().build() else { return };
+    let Ok(clock) = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+    else {
+        return;
+    };
     let _entered = clock.enter();
     let mut headers = vec![("User-Agent", USER_AGENT), ("Cache-Control", "no-cache")];
     headers.extend(authorization.map(|authorization| ("Authorization", authorization)));
@@ -258,21 +292,40 @@ fn converse(
 
 fn forward(answer: Answer, url: &str, kind: Kind, sender: &SyncSender<Piece>) -> Option<HttpError> {
     let media_type = answer.header("content-type").unwrap_or_default().to_owned();
-    sender.send(Piece::Head { url: answer.url().to_owned(), media_type }).ok()?;
-    let limit = if kind == Kind::Advertisement { ADVERTISEMENT_BYTES_MAX } else { u64::MAX };
+    sender
+        .send(Piece::Head {
+            url: answer.url().to_owned(),
+            media_type,
+        })
+        .ok()?;
+    let limit = if kind == Kind::Advertisement {
+        ADVERTISEMENT_BYTES_MAX
+    } else {
+        u64::MAX
+    };
     let url = crate::http::redact::redact(url);
     let mut body = answer.take(limit);
     loop {
         let mut bytes = vec![0; PIECE_BYTES];
         match body.read(&mut bytes) {
-            Ok(0) if body.limit() == 0 => return Some(HttpError::TooLarge { url, size_bytes_max: limit }),
+            Ok(0) if body.limit() == 0 => {
+                return Some(HttpError::TooLarge {
+                    url,
+                    size_bytes_max: limit,
+                });
+            }
             Ok(0) => return None,
             Ok(count) => {
                 bytes.truncate(count);
                 sender.send(Piece::Body(bytes)).ok()?;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Some(HttpError::Unreachable { url, reason: format!("the answer broke off: {error}") }),
+            Err(error) => {
+                return Some(HttpError::Unreachable {
+                    url,
+                    reason: format!("the answer broke off: {error}"),
+                });
+            }
         }
     }
 }
@@ -281,18 +334,28 @@ fn forward(answer: Answer, url: &str, kind: Kind, sender: &SyncSender<Piece>) ->
 fn base_of(url: &str) -> Option<String> {
     let (path, query) = url.split_once('?')?;
     let base = path.strip_suffix("/info/refs")?;
-    let query = query.strip_suffix("service=git-upload-pack")?.trim_end_matches('&');
-    Some(if query.is_empty() { base.to_owned() } else { format!("{base}?{query}") })
+    let query = query
+        .strip_suffix("service=git-upload-pack")?
+        .trim_end_matches('&');
+    Some(if query.is_empty() {
+        base.to_owned()
+    } else {
+        format!("{base}?{query}")
+    })
 }
 
 fn with_what_was_tried(error: GitError, refused: bool) -> GitError {
     match error {
         GitError::CredentialsNeeded { url, .. } => {
-            let why = match refused {
-                true => "those that were given are refused",
-                false => "git's credential helpers have none for it",
+            let why = if refused {
+                "those that were given are refused"
+            } else {
+                "git's credential helpers have none for it"
             };
-            GitError::CredentialsNeeded { url, why: why.to_owned() }
+            GitError::CredentialsNeeded {
+                url,
+                why: why.to_owned(),
+            }
         }
         other => other,
     }

@@ -26,12 +26,15 @@ use rustix::event::poll;
 use crate::git::error::GitError;
 use crate::git::program;
 use crate::git::transport::Connection;
-use crate::model::source::GitLocation;
+use crate::model::source::location::GitLocation;
 
 /// Bytes of ssh's messages that an error shows.
 const MESSAGE_BYTES_MAX: u64 = 4096;
 /// How often a waiting read looks whether the build was cancelled.
-const CANCEL_INTERVAL: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+const CANCEL_INTERVAL: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 100_000_000,
+};
 
 /// The transport of one connection.
 pub(super) struct Ssh {
@@ -48,7 +51,9 @@ impl SmartSubtransport for Ssh {
     fn action(&self, _url: &str, service: Service) -> Result<Box<dyn SmartSubtransportStream>, git2::Error> {
         match service {
             Service::UploadPackLs | Service::UploadPack => {}
-            Service::ReceivePackLs | Service::ReceivePack => return Err(git2::Error::from_str("packhorse does not push")),
+            Service::ReceivePackLs | Service::ReceivePack => {
+                return Err(git2::Error::from_str("packhorse does not push"));
+            }
         }
         match Session::start(&self.connection) {
             Ok(session) => Ok(Box::new(session)),
@@ -75,20 +80,37 @@ impl Session {
     fn start(connection: &Arc<Connection>) -> Result<Self, GitError> {
         let settings = &connection.settings;
         let Some((ssh, options)) = settings.ssh_command.split_first() else {
-            return Err(GitError::Program { program: "ssh".to_owned(), why: "no ssh command is set".to_owned() });
+            return Err(GitError::Program {
+                program: "ssh".to_owned(),
+                why: "no ssh command is set".to_owned(),
+            });
         };
-        let wrong = |why: String| GitError::Program { program: ssh.to_string_lossy().into_owned(), why };
+        let wrong = |why: String| GitError::Program {
+            program: ssh.to_string_lossy().into_owned(),
+            why,
+        };
         let mut command = program::command(&settings.user_command, ssh);
         command.args(options).args(arguments(&connection.location));
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|error| wrong(error.to_string()))?;
-        let (Some(input), Some(output), Some(messages)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
+        let (Some(input), Some(output), Some(messages)) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take())
         else {
             program::end(&mut child);
             return Err(wrong("it has no pipes".to_owned()));
         };
         let messages = Some(thread::spawn(move || collect(messages)));
-        Ok(Self { connection: Arc::clone(connection), child, input, output, messages, heard: false })
+        Ok(Self {
+            connection: Arc::clone(connection),
+            child,
+            input,
+            output,
+            messages,
+            heard: false,
+        })
     }
 
     /// Waits for output; true when there is some or it ended.
@@ -104,7 +126,10 @@ impl Session {
             let silence: Duration = self.connection.settings.limits.silence;
             if start.elapsed() > silence {
                 let why = format!("it was silent for {} seconds", silence.as_secs());
-                return Err(GitError::Unreachable { url: self.connection.location.to_string(), why });
+                return Err(GitError::Unreachable {
+                    url: self.connection.location.to_string(),
+                    why,
+                });
             }
         }
     }
@@ -112,7 +137,11 @@ impl Session {
     /// What it means that ssh ended before it said anything.
     fn ended_early(&mut self) -> GitError {
         program::end(&mut self.child);
-        let messages = self.messages.take().and_then(|messages| messages.join().ok()).unwrap_or_default();
+        let messages = self
+            .messages
+            .take()
+            .and_then(|messages| messages.join().ok())
+            .unwrap_or_default();
         meaning(&self.connection.location, &messages)
     }
 }
@@ -157,8 +186,16 @@ fn arguments(location: &GitLocation) -> Vec<OsString> {
     let host = location.host().trim_start_matches('[').trim_end_matches(']');
     let account = location.user().map(|user| format!("{user}@")).unwrap_or_default();
     // A home folder: `ssh://host/~user/path` is `~user/path` there.
-    let path = location.path().strip_prefix('/').filter(|path| path.starts_with('~')).unwrap_or(location.path());
-    arguments.extend(["--".into(), format!("{account}{host}").into(), format!("git-upload-pack {}", quoted(path)).into()]);
+    let path = location
+        .path()
+        .strip_prefix('/')
+        .filter(|path| path.starts_with('~'))
+        .unwrap_or(location.path());
+    arguments.extend([
+        "--".into(),
+        format!("{account}{host}").into(),
+        format!("git-upload-pack {}", quoted(path)).into(),
+    ]);
     arguments
 }
 
@@ -178,14 +215,30 @@ fn collect(messages: ChildStderr) -> String {
 
 fn meaning(location: &GitLocation, messages: &str) -> GitError {
     let url = location.to_string();
-    let shown: Vec<&str> = messages.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let why = if shown.is_empty() { "ssh ended without a message".to_owned() } else { shown.join("; ") };
+    let shown: Vec<&str> = messages
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    let why = if shown.is_empty() {
+        "ssh ended without a message".to_owned()
+    } else {
+        shown.join("; ")
+    };
     let says = |texts: &[&str]| texts.iter().any(|text| messages.contains(text));
-    if says(&["Host key verification failed", "REMOTE HOST IDENTIFICATION HAS CHANGED"]) {
+    if says(&[
+        "Host key verification failed",
+        "REMOTE HOST IDENTIFICATION HAS CHANGED",
+    ]) {
         GitError::Certificate { url, why }
     } else if says(&["Permission denied", "Too many authentication failures"]) {
         GitError::CredentialsNeeded { url, why }
-    } else if says(&["not appear to be a git repository", "not found", "does not exist", "access denied"]) {
+    } else if says(&[
+        "not appear to be a git repository",
+        "not found",
+        "does not exist",
+        "access denied",
+    ]) {
         GitError::NoRepository { url, why }
     } else {
         GitError::Unreachable { url, why }
@@ -199,9 +252,18 @@ mod tests {
     #[test]
     fn ssh_gets_what_git_would_give_it() {
         for (url, expected) in [
-            ("git@forge.example:team/app.git", vec!["--", "git@forge.example", "git-upload-pack 'team/app.git'"]),
-            ("ssh://forge.example:2222/a%20b", vec!["-p", "2222", "--", "forge.example", "git-upload-pack '/a b'"]),
-            ("ssh://[::1]/~me/it's!", vec!["--", "::1", r"git-upload-pack '~me/it'\''s'\!''"]),
+            (
+                "git@forge.example:team/app.git",
+                vec!["--", "git@forge.example", "git-upload-pack 'team/app.git'"],
+            ),
+            (
+                "ssh://forge.example:2222/a%20b",
+                vec!["-p", "2222", "--", "forge.example", "git-upload-pack '/a b'"],
+            ),
+            (
+                "ssh://[::1]/~me/it's!",
+                vec!["--", "::1", r"git-upload-pack '~me/it'\''s'\!''"],
+            ),
         ] {
             assert_eq!(arguments(&GitLocation::parse(url).unwrap()), expected, "{url}");
         }
@@ -212,10 +274,19 @@ mod tests {
         use crate::model::failure::Failure as _;
         let location = GitLocation::parse("git@forge.example:app").unwrap();
         for (message, code) in [
-            ("git@forge.example: Permission denied (publickey).", "source_credentials_needed"),
+            (
+                "git@forge.example: Permission denied (publickey).",
+                "source_credentials_needed",
+            ),
             ("Host key verification failed.", "source_certificate"),
-            ("fatal: 'app' does not appear to be a git repository", "source_not_found"),
-            ("ssh: connect to host forge.example port 22: Connection refused", "source_unreachable"),
+            (
+                "fatal: 'app' does not appear to be a git repository",
+                "source_not_found",
+            ),
+            (
+                "ssh: connect to host forge.example port 22: Connection refused",
+                "source_unreachable",
+            ),
             ("", "source_unreachable"),
         ] {
             assert_eq!(meaning(&location, message).facts().code, code, "{message}");

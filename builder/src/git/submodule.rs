@@ -9,9 +9,9 @@ use crate::git::checkout::Checkout;
 use crate::git::error::GitError;
 use crate::git::repository::Resolved;
 use crate::model::named_by::NamedBy;
-use crate::model::source::GitLocation;
 use crate::model::source::GitUrl;
-use crate::model::source::Scheme;
+use crate::model::source::location::GitLocation;
+use crate::model::source::location::Scheme;
 
 /// Bytes of `.gitmodules` that are read.
 const MODULES_BYTES_MAX: usize = 1 << 20;
@@ -25,8 +25,14 @@ pub(super) struct Module {
 
 /// The submodules that the commit's `.gitmodules` names. It stands at the root, whatever part was asked for.
 pub(super) fn list(repository: &Repository, resolved: &Resolved) -> Result<Vec<Module>, GitError> {
-    let failed = |source| GitError::Library { doing: "read", url: resolved.url.location.to_string(), source };
-    let commit = Oid::from_str(&resolved.commit).and_then(|commit| repository.find_commit(commit)).map_err(failed)?;
+    let failed = |source| GitError::Library {
+        doing: "read",
+        url: resolved.url.location.to_string(),
+        source,
+    };
+    let commit = Oid::from_str(&resolved.commit)
+        .and_then(|commit| repository.find_commit(commit))
+        .map_err(failed)?;
     let tree = commit.tree().map_err(failed)?;
     let Some(entry) = tree.get_name(".gitmodules") else {
         return Ok(Vec::new());
@@ -35,13 +41,20 @@ pub(super) fn list(repository: &Repository, resolved: &Resolved) -> Result<Vec<M
     let blob = repository.find_blob(entry.id()).map_err(failed)?;
     if blob.size() > MODULES_BYTES_MAX {
         let (url, limit) = (resolved.url.location.to_string(), MODULES_BYTES_MAX as u64);
-        return Err(GitError::TooLarge { url, limit, unit: "bytes of .gitmodules" });
+        return Err(GitError::TooLarge {
+            url,
+            limit,
+            unit: "bytes of .gitmodules",
+        });
     }
     Ok(parse(&String::from_utf8_lossy(blob.content())))
 }
 
 /// Fetches the submodule at `path` and writes it into its folder, which is there and empty.
-#[expect(clippy::too_many_arguments, reason = "the place of one submodule in a checkout; a struct would have one use")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the place of one submodule in a checkout; a struct would have one use"
+)]
 pub(super) fn write(
     checkout: &mut Checkout<'_>,
     parent: &Resolved,
@@ -54,13 +67,23 @@ pub(super) fn write(
 ) -> Result<(), GitError> {
     let shown = format!("{prefix}{path}");
     let limits = &checkout.git.settings.limits;
-    let refused = |url: &str, why: String| GitError::Submodule { path: shown.clone(), url: url.to_owned(), why };
+    let refused = |url: &str, why: String| GitError::Submodule {
+        path: shown.clone(),
+        url: url.to_owned(),
+        why,
+    };
     checkout.count += 1;
     if depth >= limits.submodule_depth_max {
-        return Err(refused("", format!("it is deeper than {} submodules", limits.submodule_depth_max)));
+        return Err(refused(
+            "",
+            format!("it is deeper than {} submodules", limits.submodule_depth_max),
+        ));
     }
     if checkout.count > limits.submodules_max {
-        return Err(refused("", format!("there are more than {} submodules", limits.submodules_max)));
+        return Err(refused(
+            "",
+            format!("there are more than {} submodules", limits.submodules_max),
+        ));
     }
     let whole = match &parent.url.subdirectory {
         Some(subdirectory) => format!("{subdirectory}/{path}"),
@@ -69,27 +92,46 @@ pub(super) fn write(
     let Some(module) = modules.iter().rev().find(|module| module.path == whole) else {
         return Err(refused("", "`.gitmodules` does not name it".to_owned()));
     };
-    let location = locate(&parent.url.location, &module.url)
-        .map_err(|source| GitError::SubmoduleUrl { path: shown.clone(), source })?;
+    let location = locate(&parent.url.location, &module.url).map_err(|source| GitError::SubmoduleUrl {
+        path: shown.clone(),
+        source,
+    })?;
     let has_own_client = checkout.git.settings.http_for_sources.is_some();
-    check(&parent.url.location, &location, has_own_client).map_err(|why| refused(&location.to_string(), why.to_owned()))?;
-    let url = GitUrl { location, revision: Some(commit.to_string()), subdirectory: None };
-    let resolved = checkout.git.resolve(&url, NamedBy::Source, checkout.events, checkout.cancel)?;
+    check(&parent.url.location, &location, has_own_client)
+        .map_err(|why| refused(&location.to_string(), why.to_owned()))?;
+    let url = GitUrl {
+        location,
+        revision: Some(commit.to_string()),
+        subdirectory: None,
+    };
+    let resolved = checkout
+        .git
+        .resolve(&url, NamedBy::Source, checkout.events, checkout.cancel)?;
     checkout.write(&resolved, destination, &format!("{shown}/"), depth + 1)
 }
 
 fn locate(parent: &GitLocation, url: &str) -> Result<GitLocation, crate::model::source::SourceError> {
-    if url.starts_with("./") || url.starts_with("../") { parent.relative(url) } else { GitLocation::parse(url) }
+    if url.starts_with("./") || url.starts_with("../") {
+        parent.relative(url)
+    } else {
+        GitLocation::parse(url)
+    }
 }
 
 /// Why a submodule is not fetched, if it is not.
 fn check(parent: &GitLocation, child: &GitLocation, has_own_client: bool) -> Result<(), &'static str> {
     match (child.scheme(), parent.scheme()) {
         (Scheme::File, Scheme::File) => Ok(()),
-        (Scheme::File, Scheme::Https | Scheme::Http | Scheme::Ssh) => Err("a remote source may not name files of this machine"),
-        (Scheme::Ssh, _) => Err("what a source names is fetched without credentials, and ssh would use yours"),
+        (Scheme::File, Scheme::Https | Scheme::Http | Scheme::Ssh) => {
+            Err("a remote source may not name files of this machine")
+        }
+        (Scheme::Ssh, _) => {
+            Err("what a source names is fetched without credentials, and ssh would use yours")
+        }
         (Scheme::Https | Scheme::Http, _) if has_own_client || child.host() == parent.host() => Ok(()),
-        (Scheme::Https | Scheme::Http, _) => Err("it is on another host than its parent, and no network policy allows it"),
+        (Scheme::Https | Scheme::Http, _) => {
+            Err("it is on another host than its parent, and no network policy allows it")
+        }
     }
 }
 
@@ -105,12 +147,14 @@ fn parse(text: &str) -> Vec<Module> {
             }
             continue;
         }
-        let (Some((key, value)), Some(module)) = (line.split_once('='), modules.last_mut().filter(|_| inside)) else {
+        let (Some((key, value)), Some(module)) =
+            (line.split_once('='), modules.last_mut().filter(|_| inside))
+        else {
             continue;
         };
         let value = unquoted(value.trim());
         match key.trim().to_ascii_lowercase().as_str() {
-            "path" => module.path = value.trim_end_matches('/').to_owned(),
+            "path" => value.trim_end_matches('/').clone_into(&mut module.path),
             "url" => module.url = value,
             _ => {}
         }
@@ -122,7 +166,12 @@ fn parse(text: &str) -> Vec<Module> {
 fn unquoted(value: &str) -> String {
     match value.strip_prefix('"').and_then(|value| value.strip_suffix('"')) {
         Some(value) => value.replace("\\\"", "\"").replace("\\\\", "\\"),
-        None => value.split([';', '#']).next().unwrap_or(value).trim_end().to_owned(),
+        None => value
+            .split([';', '#'])
+            .next()
+            .unwrap_or(value)
+            .trim_end()
+            .to_owned(),
     }
 }
 
@@ -134,14 +183,24 @@ mod tests {
     fn gitmodules_are_read() {
         let text = "[core]\n\tpath = no\n[submodule \"a b\"]\n\tpath = libs/a\n\turl = ../a.git\n\tbranch = x\n\
                     [submodule \"half\"]\n\tpath = half\n[SubModule \"c\"]\n  url = \"https://h/c\" \n  path=c/\n";
-        let module = |path: &str, url: &str| Module { path: path.into(), url: url.into() };
-        assert_eq!(parse(text), [module("libs/a", "../a.git"), module("c", "https://h/c")]);
+        let module = |path: &str, url: &str| Module {
+            path: path.into(),
+            url: url.into(),
+        };
+        assert_eq!(
+            parse(text),
+            [module("libs/a", "../a.git"), module("c", "https://h/c")]
+        );
     }
 
     #[test]
     fn relative_urls_are_the_parents_neighbours() {
         for (parent, url, expected) in [
-            ("https://u:p@h:8/team/app.git", "../lib.git", "https://h:8/team/lib.git"),
+            (
+                "https://u:p@h:8/team/app.git",
+                "../lib.git",
+                "https://h:8/team/lib.git",
+            ),
             ("https://h/team/app", "./lib", "https://h/team/app/lib"),
             ("git@h:team/app.git", "../../other/lib", "ssh://h/other/lib"),
             ("file:///srv/app.git", "../lib.git", "file:///srv/lib.git"),
@@ -167,7 +226,11 @@ mod tests {
             ("https://h/a", "https://other/b", true, true),
         ];
         for (parent, child, has_own_client, allowed) in cases {
-            assert_eq!(check(&at(parent), &at(child), has_own_client).is_ok(), allowed, "{parent} {child}");
+            assert_eq!(
+                check(&at(parent), &at(child), has_own_client).is_ok(),
+                allowed,
+                "{parent} {child}"
+            );
         }
     }
 }

@@ -16,8 +16,8 @@ use crate::git::smart_http::SmartHttp;
 use crate::git::ssh::Ssh;
 use crate::http::blocking::BlockingClient;
 use crate::model::named_by::NamedBy;
-use crate::model::source::GitLocation;
-use crate::model::source::Scheme;
+use crate::model::source::location::GitLocation;
+use crate::model::source::location::Scheme;
 
 /// The scheme of the URLs that libgit2 gets to see; the real address and its credentials stay with us.
 const PREFIX: &str = "packhorse";
@@ -52,7 +52,15 @@ impl Connection {
         cancel: Cancel,
     ) -> Self {
         let own = Credential::of(&location).filter(|_| named_by != NamedBy::Source);
-        Self { location, named_by, settings, client, cancel, credential: Mutex::new(own), failure: Mutex::new(None) }
+        Self {
+            location,
+            named_by,
+            settings,
+            client,
+            cancel,
+            credential: Mutex::new(own),
+            failure: Mutex::new(None),
+        }
     }
 
     /// Keeps the first failure with its kind; libgit2 carries text only.
@@ -90,10 +98,17 @@ pub(super) fn prepare() -> Result<(), git2::Error> {
         .map_err(|text| git2::Error::from_str(&text))
 }
 
-#[expect(unsafe_code, reason = "libgit2's options and list of transports are global to the process")]
+#[expect(
+    unsafe_code,
+    reason = "libgit2's options and list of transports are global to the process"
+)]
 fn configure() -> Result<(), git2::Error> {
-    let levels =
-        [git2::ConfigLevel::ProgramData, git2::ConfigLevel::System, git2::ConfigLevel::XDG, git2::ConfigLevel::Global];
+    let levels = [
+        git2::ConfigLevel::ProgramData,
+        git2::ConfigLevel::System,
+        git2::ConfigLevel::XDG,
+        git2::ConfigLevel::Global,
+    ];
     for level in levels {
         // The user's `insteadOf`, proxies and helpers are for the user's git; what we read must not depend on them.
         // SAFETY: called once, under `OnceLock`, before any other use of libgit2, so that nothing reads it meanwhile.

@@ -6,7 +6,7 @@ use git2::Repository;
 use git2::StatusOptions;
 
 use crate::git::transport::prepare;
-use crate::model::source::GitLocation;
+use crate::model::source::location::GitLocation;
 use crate::model::timestamp::Timestamp;
 
 /// A folder inside a work tree.
@@ -42,18 +42,30 @@ pub fn work_tree(directory: &Path) -> Option<WorkTree> {
 
 fn is_clean(repository: &Repository, part: &Path) -> bool {
     let mut options = StatusOptions::new();
-    options.include_untracked(true).recurse_untracked_dirs(false).include_ignored(false);
-    options.exclude_submodules(false).disable_pathspec_match(true).no_refresh(false).update_index(false);
+    options
+        .include_untracked(true)
+        .recurse_untracked_dirs(false)
+        .include_ignored(false);
+    options
+        .exclude_submodules(false)
+        .disable_pathspec_match(true)
+        .no_refresh(false)
+        .update_index(false);
     if !part.as_os_str().is_empty() {
         options.pathspec(part);
     }
-    repository.statuses(Some(&mut options)).is_ok_and(|statuses| statuses.is_empty())
+    repository
+        .statuses(Some(&mut options))
+        .is_ok_and(|statuses| statuses.is_empty())
 }
 
 fn canonical(repository: &Repository) -> Option<String> {
     let remotes = repository.remotes().ok()?;
     let names: Vec<&str> = remotes.iter().flatten().flatten().collect();
-    let name = names.iter().find(|name| **name == "origin").or(names.first().filter(|_| names.len() == 1))?;
+    let name = names
+        .iter()
+        .find(|name| **name == "origin")
+        .or(names.first().filter(|_| names.len() == 1))?;
     let remote = repository.find_remote(name).ok()?;
     GitLocation::parse(remote.url().ok()?).ok()?.canonical_url()
 }

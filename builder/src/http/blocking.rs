@@ -2,6 +2,7 @@
 
 use std::io;
 use std::io::Read;
+use std::time::Duration;
 
 use reqwest::blocking::Body;
 use reqwest::blocking::RequestBuilder;
@@ -13,6 +14,8 @@ use crate::http::error::HttpError;
 use crate::http::redact::redact;
 use crate::http::settings::Settings;
 
+/// How long a server may be silent; some think for minutes before they send a pack.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(300);
 /// How many redirects are followed.
 const REDIRECTS_MAX: usize = 8;
 
@@ -32,9 +35,10 @@ impl BlockingClient {
     /// Makes a client (and a thread for it); connects nowhere.
     pub fn new(settings: &Settings) -> Result<Self, HttpError> {
         let builder = reqwest::blocking::ClientBuilder::from(builder(settings)?);
-        // A pack may take minutes to come; the server's silence is bounded by `builder`.
+        // Not a bound on the whole: it holds for the answer's head and for each read of its body. (`read_timeout` is of
+        // no use here: reqwest reads blocking bodies outside its runtime, where that one panics.)
         let inner = builder
-            .timeout(None)
+            .timeout(SILENCE_TIMEOUT)
             .redirect(same_host())
             .build()
             .map_err(|error| HttpError::Settings(error.to_string()))?;
@@ -103,4 +107,87 @@ fn same_host() -> Policy {
             attempt.follow()
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+    use std::net::TcpListener;
+    use std::thread::JoinHandle;
+
+    /// Answers one connection after another and gives back what was asked, without the headers but one.
+    fn serve(answers: &'static [&'static str]) -> (String, JoinHandle<Vec<String>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let thread = std::thread::spawn(move || {
+            let mut asked = Vec::new();
+            for answer in answers {
+                let (mut connection, _) = listener.accept().unwrap();
+                let mut text = String::new();
+                while !text.ends_with("\r\n\r\n") && !text.ends_with("body") {
+                    let mut byte = [0];
+                    connection.read_exact(&mut byte).unwrap();
+                    text.push(char::from(byte[0]));
+                    if text.starts_with("POST") && text.ends_with("\r\n\r\n") {
+                        text.push(' ');
+                    }
+                }
+                let authorization = text
+                    .lines()
+                    .find(|line| line.starts_with("authorization"))
+                    .unwrap_or("none");
+                asked.push(format!("{} {authorization}", text.lines().next().unwrap()));
+                connection.write_all(answer.as_bytes()).unwrap();
+            }
+            asked
+        });
+        (url, thread)
+    }
+
+    const MOVED: &str =
+        "HTTP/1.1 302 Found\r\nlocation: /there\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    const AWAY: &str = "HTTP/1.1 302 Found\r\nlocation: http://other.example/\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    const HELLO: &str =
+        "HTTP/1.1 200 OK\r\ncontent-type: text/x\r\ncontent-length: 5\r\nconnection: close\r\n\r\nhello";
+    const DENIED: &str = "HTTP/1.1 401 No\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+
+    #[test]
+    fn redirects_are_followed_on_the_same_host_alone() {
+        let client = BlockingClient::new(&Settings::default()).unwrap();
+        let (url, server) = serve(&[MOVED, HELLO, AWAY]);
+        let mut answer = client
+            .get(&format!("{url}/here"), &[("authorization", "Basic x")])
+            .unwrap();
+        let mut body = String::new();
+        answer.read_to_string(&mut body).unwrap();
+        assert_eq!(
+            (body.as_str(), answer.header("content-type")),
+            ("hello", Some("text/x"))
+        );
+        assert_eq!(answer.url(), format!("{url}/there"));
+        let error = client.get(&url, &[]).unwrap_err();
+        assert!(
+            error.to_string().contains("another host, other.example"),
+            "{error}"
+        );
+        let asked = server.join().unwrap();
+        assert_eq!(asked[1], "GET /there HTTP/1.1 authorization: Basic x");
+    }
+
+    #[test]
+    fn a_body_is_posted_and_a_bad_status_is_an_error() {
+        let client = BlockingClient::new(&Settings::default()).unwrap();
+        let (url, server) = serve(&[HELLO, DENIED]);
+        let mut body = String::new();
+        client
+            .post(&url, &[], b"body".to_vec())
+            .unwrap()
+            .read_to_string(&mut body)
+            .unwrap();
+        assert_eq!(body, "hello");
+        let error = client.post(&url, &[], Body::new(&b"body"[..])).unwrap_err();
+        assert_eq!(error.status(), Some(401));
+        assert_eq!(server.join().unwrap(), ["POST / HTTP/1.1 none"; 2]);
+    }
 }

@@ -37,6 +37,7 @@ impl Client {
     /// Makes a client; connects nowhere.
     pub fn new(settings: &Settings) -> Result<Self, HttpError> {
         let inner = builder(settings)?
+            .read_timeout(SILENCE_TIMEOUT)
             .redirect(followed())
             .build()
             .map_err(|error| HttpError::Settings(error.to_string()))?;
@@ -126,7 +127,6 @@ pub(super) fn builder(settings: &Settings) -> Result<reqwest::ClientBuilder, Htt
         .tls_backend_preconfigured(tls)
         .user_agent(&settings.user_agent)
         .connect_timeout(CONNECT_TIMEOUT)
-        .read_timeout(SILENCE_TIMEOUT)
         .gzip(false)
         .referer(false)
         .no_proxy();
@@ -211,5 +211,24 @@ mod tests {
         };
         let error = Client::new(&settings).unwrap_err().to_string();
         assert!(error.contains("/nowhere/ca.pem"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_is_no_tls_is_no_trusted_server_and_is_not_asked_again() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://{}/path?token=secret", listener.local_addr().unwrap());
+        let client = Client::new(&Settings::default()).unwrap();
+        let asked = client.send(|| client.request(Method::GET, &url));
+        let (outcome, ()) = tokio::join!(asked, async {
+            use tokio::io::AsyncWriteExt as _;
+            let (mut connection, _) = listener.accept().await.unwrap();
+            connection
+                .write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                .await
+                .unwrap();
+        });
+        let error = outcome.unwrap_err();
+        assert!(matches!(error, HttpError::Certificate { .. }), "{error}");
+        assert!(!error.to_string().contains("secret"), "{error}");
     }
 }

@@ -10,3 +10,4 @@ pub mod error;
 
 mod retry;
 mod roots;
+pub mod dialler;

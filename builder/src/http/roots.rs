@@ -152,7 +152,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("empty.pem");
         std::fs::write(&path, "nothing\n").unwrap();
-        let error = read_roots(&[path.clone()]).unwrap_err().to_string();
+        let error = read_roots(std::slice::from_ref(&path)).unwrap_err().to_string();
         assert!(error.contains(path.to_str().unwrap()), "{error}");
         let error = read_roots(&[folder.path().join("absent.pem")])
             .unwrap_err()

@@ -1,32 +1,40 @@
 //! What one phase hands to the next, and the tools that they share. Only a phase can make a handed value.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use crate::base::Base;
+use crate::base::ensure::Base;
+use crate::base::mirror::Mirrors;
 use crate::buildpack::build::Built;
 use crate::buildpack::detect::Detected;
 use crate::buildpack::setting::Setting;
 use crate::events::Cancel;
-use crate::events::Events;
+use crate::events::Watcher;
 use crate::git::repository::Git;
 use crate::git::repository::Resolved;
 use crate::http::client::Client;
+use crate::model::build_key::BuildKey;
 use crate::model::build_key::KeyInputs;
 use crate::model::descriptor::Descriptor;
 use crate::model::descriptor::LayerDescriptor;
 use crate::model::policy::NetworkPolicy;
 use crate::model::previous_image::PreviousImage;
 use crate::model::receipt::LayerOutcome;
-use crate::model::receipt::LayerReceipt;
 use crate::model::receipt::Receipt;
 use crate::model::timestamp::Timestamp;
-use crate::network::Gateway;
+use crate::network::gateway::Gateway;
+use crate::registry::client::Registry;
 use crate::sandbox::identity::Identity;
 use crate::sandbox::native::NativeJob;
 use crate::store::Store;
+use crate::store::caches::Cache;
 use crate::store::caches::Pending;
+use crate::store::caches::State;
 use crate::store::embedded::Embedded;
+
+/// The trust scope of what the command line builds.
+pub(super) const SCOPE: &str = "default";
+/// The architecture that is built for, in the words of Debian and of the OCI image spec.
+pub(super) const ARCHITECTURE: &str = "amd64";
 
 /// What the phases work with: the owners of the outside things, made once by the caller.
 #[derive(Clone, Copy)]
@@ -36,13 +44,13 @@ pub struct Tools<'a> {
     /// The HTTP client.
     pub http: &'a Client,
     /// Speaks to registries.
-    pub registry: &'a crate::registry::client::Client,
+    pub registry: &'a Registry,
     /// What is kept on this machine.
     pub store: &'a Store,
     /// The builder's settings.
     pub builder: &'a BuilderSettings,
     /// Who watches.
-    pub watcher: &'a Arc<dyn Events>,
+    pub watcher: &'a Watcher,
     /// Set when the build is to end.
     pub cancel: &'a Cancel,
 }
@@ -51,7 +59,7 @@ pub struct Tools<'a> {
 #[derive(Debug, Clone)]
 pub struct BuilderSettings {
     /// Where the base's packages come from.
-    pub archive: crate::base::Archive,
+    pub mirrors: Mirrors,
     /// Who the worker is on this machine.
     pub identity: Identity,
     /// The certificates of authorities that jobs trust beside their image's own.
@@ -59,7 +67,7 @@ pub struct BuilderSettings {
     /// Where build steps may connect to.
     pub network: NetworkPolicy,
     /// Proxies that the worker dials through.
-    pub proxy: crate::http::dialler::UpstreamProxy,
+    pub proxy: crate::http::dialler::proxy::UpstreamProxy,
     /// The time, for the archive's expiry and the base's age.
     pub now: Timestamp,
 }
@@ -114,12 +122,16 @@ pub struct Plan {
 pub(super) struct Bases {
     pub(super) build: Base,
     pub(super) run: Base,
+    /// The layer of `run`.
+    pub(super) layer: LayerDescriptor,
 }
 
 /// A running job with all that belongs to it.
 pub(super) struct Sandbox {
     pub(super) gateway: Option<Gateway>,
     pub(super) job: NativeJob,
+    pub(super) cache: Cache,
+    pub(super) state: Option<State>,
     pub(super) pending: Pending,
     pub(super) bases: Bases,
     pub(super) embedded: Embedded,
@@ -140,10 +152,14 @@ pub struct Finished {
 /// A whole image: its blobs are in the store.
 #[derive(Debug)]
 pub struct Image {
+    pub(super) key: BuildKey,
     pub(super) manifest: Vec<u8>,
     pub(super) descriptor: Descriptor,
     pub(super) config: Descriptor,
+    pub(super) architecture: String,
     pub(super) layers: Vec<ImageLayer>,
+    pub(super) buildpacks: Vec<String>,
+    pub(super) rung: String,
 }
 
 /// One layer of an image.

@@ -18,6 +18,7 @@ use crate::oci::layout::Layout;
 use crate::oci::layout::LayoutError;
 use crate::oci::manifest::Platform;
 use crate::phases::handover::Image;
+use crate::phases::handover::SCOPE;
 use crate::phases::handover::Tools;
 use crate::registry::error::RegistryError;
 use crate::store::error::StoreError;
@@ -63,18 +64,20 @@ pub async fn publish_image(image: &Image, request: &BuildRequest, tools: &Tools<
                 tokio::task::block_in_place(|| write_layout(image, &Layout::open_or_create(directory)?, name.as_deref(), tools))?;
             }
             Output::Local(name) => {
-                let images = tools.store.images_directory();
-                tokio::task::block_in_place(|| write_layout(image, &Layout::open_or_create(&images)?, Some(name), tools))?;
+                let images = tools.store.images()?;
+                tokio::task::block_in_place(|| write_layout(image, images.layout(), Some(name), tools))?;
             }
         }
     }
     let receipt = receipt_of(image, request);
-    tools.store.receipts().put(image.key.key(image.locks), &receipt)?;
+    // A receipt is plain data and always becomes JSON.
+    let bytes = serde_json::to_vec(&receipt).unwrap_or_default();
+    tools.store.receipts(SCOPE)?.put(&image.key.0, &bytes)?;
     Ok(receipt)
 }
 
 async fn push(image: &Image, reference: &ImageReference, tools: &Tools<'_>) -> Result<(), PublishError> {
-    let blobs = tools.store.blobs();
+    let blobs = tools.store.blobs()?;
     let mut all: Vec<&Descriptor> = image.layers.iter().map(|layer| &layer.descriptor.blob).collect();
     all.push(&image.config);
     all.sort_by_key(|blob| blob.digest);
@@ -82,7 +85,7 @@ async fn push(image: &Image, reference: &ImageReference, tools: &Tools<'_>) -> R
     stream::iter(all)
         .map(|blob| {
             let path = blobs.path(&blob.digest);
-            async move { tools.registry.push_blob(reference, blob, &path, None, tools.watcher.as_ref()).await }
+            async move { tools.registry.push_blob(reference, blob, &path, None, tools.watcher.as_ref(), tools.cancel).await }
         })
         .buffer_unordered(UPLOADS)
         .try_collect::<Vec<_>>()
@@ -93,7 +96,7 @@ async fn push(image: &Image, reference: &ImageReference, tools: &Tools<'_>) -> R
 }
 
 fn write_layout(image: &Image, layout: &Layout, name: Option<&str>, tools: &Tools<'_>) -> Result<(), PublishError> {
-    let blobs = tools.store.blobs();
+    let blobs = tools.store.blobs()?;
     for blob in image.layers.iter().map(|layer| &layer.descriptor.blob).chain([&image.config]) {
         tools.cancel.check()?;
         if !layout.contains(blob) {

@@ -42,22 +42,34 @@ pub(super) fn push_scope(repository: &str) -> String {
 /// The value of an `Authorization` header, or none for an anonymous request.
 type Authorization = Option<String>;
 
+/// What is shown for one registry and set of scopes. Held while a token is on its way, so that others wait for it.
+type Slot = Arc<tokio::sync::Mutex<Authorization>>;
+
 /// Knows what each registry asked for and what was shown to it.
 #[derive(Debug)]
 pub(super) struct Authorizer {
     http: Client,
     sources: CredentialSources,
     challenges: std::sync::Mutex<HashMap<String, Challenge>>,
-    slots: std::sync::Mutex<HashMap<(String, Scopes), Arc<tokio::sync::Mutex<Authorization>>>>,
+    slots: std::sync::Mutex<HashMap<(String, Scopes), Slot>>,
 }
 
 impl Authorizer {
     pub(super) fn new(http: Client, sources: CredentialSources) -> Self {
-        Self { http, sources, challenges: std::sync::Mutex::default(), slots: std::sync::Mutex::default() }
+        Self {
+            http,
+            sources,
+            challenges: std::sync::Mutex::default(),
+            slots: std::sync::Mutex::default(),
+        }
     }
 
     /// What to send with a request: what was good before, or a new token if the registry's challenge is known.
-    pub(super) async fn current(&self, reference: &ImageReference, scopes: &Scopes) -> Result<Authorization, RegistryError> {
+    pub(super) async fn current(
+        &self,
+        reference: &ImageReference,
+        scopes: &Scopes,
+    ) -> Result<Authorization, RegistryError> {
         let slot = self.slot(reference, scopes);
         let mut authorization = slot.lock().await;
         if authorization.is_none()
@@ -84,10 +96,17 @@ impl Authorizer {
             let host = reference.registry_host().to_owned();
             // Another repository of the registry needs another scope.
             let kept = match challenge.clone() {
-                Challenge::Bearer { realm, service, .. } => Challenge::Bearer { realm, service, scope: None },
+                Challenge::Bearer { realm, service, .. } => Challenge::Bearer {
+                    realm,
+                    service,
+                    scope: None,
+                },
                 Challenge::Basic => Challenge::Basic,
             };
-            self.challenges.lock().unwrap_or_else(PoisonError::into_inner).insert(host, kept);
+            self.challenges
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(host, kept);
         }
         Ok(authorization.clone())
     }
@@ -97,7 +116,7 @@ impl Authorizer {
         challenges.get(reference.registry_host()).cloned()
     }
 
-    fn slot(&self, reference: &ImageReference, scopes: &Scopes) -> Arc<tokio::sync::Mutex<Authorization>> {
+    fn slot(&self, reference: &ImageReference, scopes: &Scopes) -> Slot {
         let key = (reference.registry_host().to_owned(), scopes.clone());
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(slots.entry(key).or_default())
@@ -112,10 +131,24 @@ impl Authorizer {
         let credential = self.sources.find(reference).await?;
         match (challenge, credential) {
             (_, Some(Credential::RegistryToken(token))) => Ok(Some(format!("Bearer {token}"))),
-            (Challenge::Basic, Some(Credential::Basic { user, password })) => Ok(Some(basic(&user, &password))),
+            (Challenge::Basic, Some(Credential::Basic { user, password })) => {
+                Ok(Some(basic(&user, &password)))
+            }
             (Challenge::Basic, Some(Credential::IdentityToken(_)) | None) => Ok(None),
-            (Challenge::Bearer { realm, service, scope }, credential) => {
-                let wanted = Wanted { realm: self.realm(realm)?, service: service.as_deref(), scopes, asked: scope.as_deref() };
+            (
+                Challenge::Bearer {
+                    realm,
+                    service,
+                    scope,
+                },
+                credential,
+            ) => {
+                let wanted = Wanted {
+                    realm: self.realm(realm)?,
+                    service: service.as_deref(),
+                    scopes,
+                    asked: scope.as_deref(),
+                };
                 let token = self.token(reference, &wanted, credential.as_ref()).await?;
                 Ok(Some(format!("Bearer {token}")))
             }
@@ -124,7 +157,10 @@ impl Authorizer {
 
     /// The token server gets the password, so it must be spoken to by TLS, or be as near as the registry.
     fn realm(&self, realm: &str) -> Result<Url, RegistryError> {
-        let wrong = |why: &str| RegistryError::Protocol { url: redact(realm), why: why.to_owned() };
+        let wrong = |why: &str| RegistryError::Protocol {
+            url: redact(realm),
+            why: why.to_owned(),
+        };
         let url = Url::parse(realm).map_err(|_| wrong("its token server has no valid URL"))?;
         let authority = match (url.host_str(), url.port()) {
             (Some(host), Some(port)) => format!("{host}:{port}"),
@@ -151,12 +187,24 @@ impl Authorizer {
         if !response.status().is_success() {
             return Err(refusal(response, action, &reference.name(), "token").await);
         }
-        let wrong = |why: &str| RegistryError::Protocol { url: url.clone(), why: why.to_owned() };
-        let body = bounded(response, ANSWER_BYTES_MAX).await?.ok_or_else(|| wrong("it is too long for a token"))?;
-        let answer: Answer = serde_json::from_slice(&body).map_err(|_| wrong("it is not a token server's JSON"))?;
-        let token = [answer.token, answer.access_token].into_iter().find(|token| !token.is_empty());
+        let wrong = |why: &str| RegistryError::Protocol {
+            url: url.clone(),
+            why: why.to_owned(),
+        };
+        let body = bounded(response, ANSWER_BYTES_MAX)
+            .await?
+            .ok_or_else(|| wrong("it is too long for a token"))?;
+        let answer: Answer =
+            serde_json::from_slice(&body).map_err(|_| wrong("it is not a token server's JSON"))?;
+        let token = [answer.token, answer.access_token]
+            .into_iter()
+            .find(|token| !token.is_empty());
         let token = token.ok_or_else(|| wrong("it has no token"))?;
-        if token.bytes().all(|byte| byte.is_ascii_graphic()) { Ok(token) } else { Err(wrong("its token is no token")) }
+        if token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            Ok(token)
+        } else {
+            Err(wrong("its token is no token"))
+        }
     }
 }
 
@@ -214,13 +262,17 @@ impl Wanted<'_> {
             .append_pair("refresh_token", token);
         let body = form.query().unwrap_or_default().to_owned();
         let request = http.request(Method::POST, self.realm.as_str());
-        request.header("Content-Type", "application/x-www-form-urlencoded").body(body)
+        request
+            .header("Content-Type", "application/x-www-form-urlencoded")
+            .body(body)
     }
 
     fn all_scopes(&self) -> impl Iterator<Item = &str> {
         let asked = self.asked.into_iter().flat_map(str::split_whitespace);
         let own = self.scopes;
-        own.iter().map(String::as_str).chain(asked.filter(|scope| !own.contains(*scope)))
+        own.iter()
+            .map(String::as_str)
+            .chain(asked.filter(|scope| !own.contains(*scope)))
     }
 }
 

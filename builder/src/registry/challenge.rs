@@ -19,7 +19,9 @@ pub(super) enum Challenge {
 /// The best challenge among all headers: a token is narrower than a password.
 pub(super) fn best<'a>(headers: impl Iterator<Item = &'a str>) -> Option<Challenge> {
     let mut challenges: Vec<Challenge> = headers.flat_map(parse).collect();
-    let bearer = challenges.iter().position(|challenge| matches!(challenge, Challenge::Bearer { .. }));
+    let bearer = challenges
+        .iter()
+        .position(|challenge| matches!(challenge, Challenge::Bearer { .. }));
     match bearer {
         Some(position) => Some(challenges.swap_remove(position)),
         None => challenges.into_iter().next(),
@@ -39,16 +41,26 @@ fn parse(header: &str) -> Vec<Challenge> {
             }
         }
     }
-    found.into_iter().filter_map(|(scheme, parameters)| challenge(&scheme, &parameters)).collect()
+    found
+        .into_iter()
+        .filter_map(|(scheme, parameters)| challenge(&scheme, &parameters))
+        .collect()
 }
 
 fn challenge(scheme: &str, parameters: &[(String, String)]) -> Option<Challenge> {
-    let value = |name: &str| parameters.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
+    let value = |name: &str| {
+        parameters
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.clone())
+    };
     match scheme {
         "basic" => Some(Challenge::Basic),
-        "bearer" => {
-            Some(Challenge::Bearer { realm: value("realm")?, service: value("service"), scope: value("scope") })
-        }
+        "bearer" => Some(Challenge::Bearer {
+            realm: value("realm")?,
+            service: value("service"),
+            scope: value("scope"),
+        }),
         _ => None,
     }
 }
@@ -107,18 +119,32 @@ mod tests {
     use proptest::prelude::*;
 
     fn bearer(realm: &str, service: Option<&str>, scope: Option<&str>) -> Challenge {
-        Challenge::Bearer { realm: realm.into(), service: service.map(Into::into), scope: scope.map(Into::into) }
+        Challenge::Bearer {
+            realm: realm.into(),
+            service: service.map(Into::into),
+            scope: scope.map(Into::into),
+        }
     }
 
     #[test]
     fn every_form_is_read() {
         let docker = r#"Bearer realm="https://auth.example/token",service="registry",scope="repository:a/b:pull,push""#;
-        let full = bearer("https://auth.example/token", Some("registry"), Some("repository:a/b:pull,push"));
+        let full = bearer(
+            "https://auth.example/token",
+            Some("registry"),
+            Some("repository:a/b:pull,push"),
+        );
         for (headers, expected) in [
             (vec![docker], Some(full.clone())),
             (vec![r#"Basic realm="x, y=z""#, docker], Some(full.clone())),
-            (vec![r#"Negotiate abc==, Basic realm="x", Bearer realm="https://a/t""#], Some(bearer("https://a/t", None, None))),
-            (vec![r#"bearer Realm = "https://a/\"t" , service=s"#], Some(bearer("https://a/\"t", Some("s"), None))),
+            (
+                vec![r#"Negotiate abc==, Basic realm="x", Bearer realm="https://a/t""#],
+                Some(bearer("https://a/t", None, None)),
+            ),
+            (
+                vec![r#"bearer Realm = "https://a/\"t" , service=s"#],
+                Some(bearer("https://a/\"t", Some("s"), None)),
+            ),
             (vec![r#"Basic realm="x""#], Some(Challenge::Basic)),
             (vec!["Basic"], Some(Challenge::Basic)),
             (vec!["Bearer"], None),

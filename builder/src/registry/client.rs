@@ -52,7 +52,12 @@ impl Registry {
     /// Makes one; connects nowhere.
     pub fn new(http: Client, sources: CredentialSources) -> Self {
         let authorizer = Authorizer::new(http.clone(), sources);
-        Self { http, authorizer, schemes: Mutex::default(), present: Mutex::default() }
+        Self {
+            http,
+            authorizer,
+            schemes: Mutex::default(),
+            present: Mutex::default(),
+        }
     }
 
     /// Sends `method` to `path` of the reference's repository (`manifests/latest`, `blobs/sha256:…`).
@@ -65,19 +70,29 @@ impl Registry {
         finish: impl Fn(RequestBuilder) -> RequestBuilder,
     ) -> Result<Response, RegistryError> {
         let scheme = self.scheme(reference.registry_host());
-        let url = |scheme: &str| format!("{scheme}://{}/v2/{}/{path}", reference.registry_host(), reference.repository());
+        let url = |scheme: &str| {
+            format!(
+                "{scheme}://{}/v2/{}/{path}",
+                reference.registry_host(),
+                reference.repository()
+            )
+        };
         let build = |scheme: &str| {
             let url = url(scheme);
             let (method, finish) = (&method, &finish);
             move || finish(self.http.request(method.clone(), &url))
         };
-        let first = self.authorized(reference, scopes, Tries::Many, true, build(scheme)).await;
+        let first = self
+            .authorized(reference, scopes, Tries::Many, true, build(scheme))
+            .await;
         let is_doubtful = match &first {
             Ok(response) => response.status() == StatusCode::BAD_REQUEST,
             Err(error) => matches!(error, RegistryError::Unreachable(_)),
         };
         if scheme == "http" && is_doubtful && self.speaks_tls(reference.registry_host()).await {
-            return self.authorized(reference, scopes, Tries::Many, true, build("https")).await;
+            return self
+                .authorized(reference, scopes, Tries::Many, true, build("https"))
+                .await;
         }
         first
     }
@@ -109,7 +124,9 @@ impl Registry {
             return self.attempt(tries, build).await;
         }
         let authorization = self.authorizer.current(reference, scopes).await?;
-        let response = self.attempt(tries, || with(build(), authorization.as_deref())).await?;
+        let response = self
+            .attempt(tries, || with(build(), authorization.as_deref()))
+            .await?;
         if response.status() != StatusCode::UNAUTHORIZED {
             return Ok(response);
         }
@@ -117,7 +134,10 @@ impl Registry {
         let Some(challenge) = challenge::best(headers.iter().filter_map(|value| value.to_str().ok())) else {
             return Ok(response);
         };
-        let renewed = self.authorizer.renewed(reference, scopes, &challenge, &authorization).await?;
+        let renewed = self
+            .authorizer
+            .renewed(reference, scopes, &challenge, &authorization)
+            .await?;
         if renewed == authorization {
             // Nothing else to show: the refusal stands.
             return Ok(response);
@@ -125,30 +145,56 @@ impl Registry {
         self.attempt(tries, || with(build(), renewed.as_deref())).await
     }
 
-    async fn attempt(&self, tries: Tries, build: impl Fn() -> RequestBuilder) -> Result<Response, RegistryError> {
+    async fn attempt(
+        &self,
+        tries: Tries,
+        build: impl Fn() -> RequestBuilder,
+    ) -> Result<Response, RegistryError> {
         match tries {
             Tries::Many => Ok(self.http.send(build).await?),
             Tries::One => {
                 let (client, request) = build().build_split();
                 let request = request.map_err(|error| HttpError::from_reqwest("", &error))?;
                 let url = request.url().as_str().to_owned();
-                Ok(client.execute(request).await.map_err(|error| HttpError::from_reqwest(&url, &error))?)
+                Ok(client
+                    .execute(request)
+                    .await
+                    .map_err(|error| HttpError::from_reqwest(&url, &error))?)
             }
         }
     }
 
     /// TLS everywhere, but for loopback and the hosts that the operator named.
     fn scheme(&self, host: &str) -> &'static str {
-        let found = self.schemes.lock().unwrap_or_else(PoisonError::into_inner).get(host).copied();
-        found.unwrap_or(if self.http.is_plain_http(host) { "http" } else { "https" })
+        let found = self
+            .schemes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(host)
+            .copied();
+        found.unwrap_or(if self.http.is_plain_http(host) {
+            "http"
+        } else {
+            "https"
+        })
     }
 
     /// Whether a host of ours that does not answer plain HTTP answers TLS. A certificate that is not trusted is an answer.
     async fn speaks_tls(&self, host: &str) -> bool {
-        if self.http.settings().plain_http_hosts.iter().any(|named| named == host) {
+        if self
+            .http
+            .settings()
+            .plain_http_hosts
+            .iter()
+            .any(|named| named == host)
+        {
             return false;
         }
-        let probe = self.http.request(Method::GET, &format!("https://{host}/v2/")).send().await;
+        let probe = self
+            .http
+            .request(Method::GET, &format!("https://{host}/v2/"))
+            .send()
+            .await;
         let speaks = match probe {
             Ok(_) => true,
             Err(error) => {
@@ -157,7 +203,10 @@ impl Registry {
             }
         };
         if speaks {
-            self.schemes.lock().unwrap_or_else(PoisonError::into_inner).insert(host.to_owned(), "https");
+            self.schemes
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(host.to_owned(), "https");
         }
         speaks
     }
@@ -165,7 +214,9 @@ impl Registry {
     /// Whether the repository was seen to have the blob, not long ago.
     pub(super) fn is_known_present(&self, reference: &ImageReference, digest: Digest) -> bool {
         let present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
-        present.get(&(reference.name(), digest)).is_some_and(|since| since.elapsed() < PRESENT_FOR)
+        present
+            .get(&(reference.name(), digest))
+            .is_some_and(|since| since.elapsed() < PRESENT_FOR)
     }
 
     /// Remembers that the repository has the blob.

@@ -37,13 +37,21 @@ pub struct CredentialSources {
 impl Default for CredentialSources {
     fn default() -> Self {
         let helper_timeout = Duration::from_secs(30);
-        Self { cnb_registry_auth: None, files: Vec::new(), user_command: Vec::new(), helper_timeout }
+        Self {
+            cnb_registry_auth: None,
+            files: Vec::new(),
+            user_command: Vec::new(),
+            helper_timeout,
+        }
     }
 }
 
 impl fmt::Debug for CredentialSources {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("CredentialSources").field("files", &self.files).finish_non_exhaustive()
+        formatter
+            .debug_struct("CredentialSources")
+            .field("files", &self.files)
+            .finish_non_exhaustive()
     }
 }
 
@@ -101,29 +109,48 @@ impl CredentialSources {
             return Ok(Some(credential));
         }
         for path in &self.files {
-            if let Some(credential) = self.from_file(path, reference).await? {
+            if let Some(credential) = self.find_in_file(path, reference).await? {
                 return Ok(Some(credential));
             }
         }
         Ok(None)
     }
 
-    async fn from_file(&self, path: &Path, reference: &ImageReference) -> Result<Option<Credential>, RegistryError> {
+    async fn find_in_file(
+        &self,
+        path: &Path,
+        reference: &ImageReference,
+    ) -> Result<Option<Credential>, RegistryError> {
         let Some(file) = read(path)? else { return Ok(None) };
         let named = best(file.cred_helpers.iter(), reference);
-        let stores = named.into_iter().chain(&file.creds_store).filter(|name| !name.is_empty());
+        let stores = named
+            .into_iter()
+            .chain(&file.creds_store)
+            .filter(|name| !name.is_empty());
         for name in stores {
-            let server = if reference.registry() == DOCKER_HUB { DOCKER_HUB_KEY } else { reference.registry() };
-            if let Some(credential) = helper::ask(&self.user_command, name, server, self.helper_timeout).await? {
+            let server = if reference.registry() == DOCKER_HUB {
+                DOCKER_HUB_KEY
+            } else {
+                reference.registry()
+            };
+            if let Some(credential) =
+                helper::ask(&self.user_command, name, server, self.helper_timeout).await?
+            {
                 return Ok(Some(credential));
             }
         }
-        best(file.auths.iter(), reference).map(|entry| from_entry(entry, path)).transpose().map(Option::flatten)
+        best(file.auths.iter(), reference)
+            .map(|entry| from_entry(entry, path))
+            .transpose()
+            .map(Option::flatten)
     }
 }
 
 fn read(path: &Path) -> Result<Option<File>, RegistryError> {
-    let wrong = |why: String| RegistryError::Credentials { from: path.display().to_string(), why };
+    let wrong = |why: String| RegistryError::Credentials {
+        from: path.display().to_string(),
+        why,
+    };
     match std::fs::metadata(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(wrong(error.to_string())),
@@ -135,23 +162,37 @@ fn read(path: &Path) -> Result<Option<File>, RegistryError> {
         return Ok(None);
     }
     // serde_json's message names a line and column, not the value.
-    serde_json::from_slice(&bytes).map(Some).map_err(|error| wrong(format!("it is not valid JSON at line {}", error.line())))
+    serde_json::from_slice(&bytes)
+        .map(Some)
+        .map_err(|error| wrong(format!("it is not valid JSON at line {}", error.line())))
 }
 
 fn from_variable(text: &str, reference: &ImageReference) -> Result<Option<Credential>, RegistryError> {
-    let wrong = |why: &str| RegistryError::Credentials { from: "CNB_REGISTRY_AUTH".to_owned(), why: why.to_owned() };
+    let wrong = |why: &str| RegistryError::Credentials {
+        from: "CNB_REGISTRY_AUTH".to_owned(),
+        why: why.to_owned(),
+    };
     if text.trim().is_empty() {
         return Ok(None);
     }
     let entries: BTreeMap<String, String> =
         serde_json::from_str(text).map_err(|_| wrong("it is not a JSON object of texts"))?;
-    let Some(value) = best(entries.iter(), reference) else { return Ok(None) };
-    let (scheme, secret) = value.trim().split_once(' ').ok_or_else(|| wrong("a value is not `SCHEME SECRET`"))?;
+    let Some(value) = best(entries.iter(), reference) else {
+        return Ok(None);
+    };
+    let (scheme, secret) = value
+        .trim()
+        .split_once(' ')
+        .ok_or_else(|| wrong("a value is not `SCHEME SECRET`"))?;
     match scheme.to_ascii_lowercase().as_str() {
-        "basic" => basic(secret).map(Some).ok_or_else(|| wrong("a `Basic` value is not base64 of `user:password`")),
+        "basic" => basic(secret)
+            .map(Some)
+            .ok_or_else(|| wrong("a `Basic` value is not base64 of `user:password`")),
         "bearer" => Ok(Some(Credential::RegistryToken(secret.trim().to_owned()))),
         "x-identity" => Ok(Some(Credential::IdentityToken(secret.trim().to_owned()))),
-        _ => Err(wrong("a value begins with none of `Basic`, `Bearer` and `X-Identity`")),
+        _ => Err(wrong(
+            "a value begins with none of `Basic`, `Bearer` and `X-Identity`",
+        )),
     }
 }
 
@@ -164,14 +205,20 @@ fn from_entry(entry: &Entry, path: &Path) -> Result<Option<Credential>, Registry
     }
     if !entry.auth.is_empty() {
         let why = "an `auth` is not base64 of `user:password`".to_owned();
-        let wrong = || RegistryError::Credentials { from: path.display().to_string(), why };
+        let wrong = || RegistryError::Credentials {
+            from: path.display().to_string(),
+            why,
+        };
         return basic(&entry.auth).map(Some).ok_or_else(wrong);
     }
     if entry.username.is_empty() {
         // `docker login` leaves an empty entry beside a credsStore.
         return Ok(None);
     }
-    Ok(Some(Credential::Basic { user: entry.username.clone(), password: entry.password.clone() }))
+    Ok(Some(Credential::Basic {
+        user: entry.username.clone(),
+        password: entry.password.clone(),
+    }))
 }
 
 fn basic(encoded: &str) -> Option<Credential> {
@@ -179,15 +226,23 @@ fn basic(encoded: &str) -> Option<Credential> {
     let (user, password) = text.split_once(':')?;
     // Docker pads with NULs.
     let password = password.trim_end_matches('\0');
-    Some(Credential::Basic { user: user.to_owned(), password: password.to_owned() })
+    Some(Credential::Basic {
+        user: user.to_owned(),
+        password: password.to_owned(),
+    })
 }
 
 /// The value with the longest key that is this registry, or a part of this repository's name (containers-auth.json(5)).
-fn best<'a, T>(entries: impl Iterator<Item = (&'a String, &'a T)>, reference: &ImageReference) -> Option<&'a T> {
+fn best<'a, T>(
+    entries: impl Iterator<Item = (&'a String, &'a T)>,
+    reference: &ImageReference,
+) -> Option<&'a T> {
     let name = reference.name();
     let matching = entries.filter_map(|(key, value)| {
         let key = normalised(key);
-        let is_ours = name.strip_prefix(&key).is_some_and(|rest| rest.starts_with('/') || rest.is_empty());
+        let is_ours = name
+            .strip_prefix(&key)
+            .is_some_and(|rest| rest.starts_with('/') || rest.is_empty());
         is_ours.then_some((key.len(), value))
     });
     matching.max_by_key(|(length, _)| *length).map(|(_, value)| value)
@@ -195,8 +250,14 @@ fn best<'a, T>(entries: impl Iterator<Item = (&'a String, &'a T)>, reference: &I
 
 /// `https://index.docker.io/v1/` → `docker.io`; `http://host:5000/v2/` → `host:5000`; `host/team` stays.
 fn normalised(key: &str) -> String {
-    let bare = key.split_once("://").map_or(key, |(_, rest)| rest).trim_end_matches('/');
-    let bare = bare.strip_suffix("/v1").or_else(|| bare.strip_suffix("/v2")).unwrap_or(bare);
+    let bare = key
+        .split_once("://")
+        .map_or(key, |(_, rest)| rest)
+        .trim_end_matches('/');
+    let bare = bare
+        .strip_suffix("/v1")
+        .or_else(|| bare.strip_suffix("/v2"))
+        .unwrap_or(bare);
     let (host, path) = bare.split_at(bare.find('/').unwrap_or(bare.len()));
     let host = match host {
         "index.docker.io" | "registry-1.docker.io" | "hub.docker.com" => DOCKER_HUB,
@@ -224,10 +285,19 @@ mod tests {
     #[tokio::test]
     async fn the_variable_goes_first() {
         let text = r#"{"registry.example":"Basic dTpw","index.docker.io":"Bearer abc","other.example":"X-Identity xyz"}"#;
-        let sources = CredentialSources { cnb_registry_auth: Some(text.into()), ..CredentialSources::default() };
-        assert_eq!(find(&sources, "registry.example/app").await.as_deref(), Some("u:p"));
+        let sources = CredentialSources {
+            cnb_registry_auth: Some(text.into()),
+            ..CredentialSources::default()
+        };
+        assert_eq!(
+            find(&sources, "registry.example/app").await.as_deref(),
+            Some("u:p")
+        );
         assert_eq!(find(&sources, "debian").await.as_deref(), Some("token abc"));
-        assert_eq!(find(&sources, "other.example/app").await.as_deref(), Some("identity xyz"));
+        assert_eq!(
+            find(&sources, "other.example/app").await.as_deref(),
+            Some("identity xyz")
+        );
         assert_eq!(find(&sources, "registry.example:5000/app").await, None);
         assert!(!format!("{sources:?}").contains("dTpw"));
     }
@@ -242,7 +312,10 @@ mod tests {
         std::fs::write(&docker, text).unwrap();
         std::fs::write(&containers, r#"{"auths":{"q.example":{"auth":"dTpw"},"q.example/team":{"auth":"eDp5"},"empty.example":{"auth":"eDp5"}}}"#).unwrap();
         let files = vec![folder.path().join("missing"), docker, containers];
-        let sources = CredentialSources { files, ..CredentialSources::default() };
+        let sources = CredentialSources {
+            files,
+            ..CredentialSources::default()
+        };
         for (reference, expected) in [
             ("debian", Some("u:p")),
             ("localhost:5000/app", Some("a:b")),
@@ -253,7 +326,11 @@ mod tests {
             ("q.example/teams/app", Some("u:p")),
             ("elsewhere.example/app", None),
         ] {
-            assert_eq!(find(&sources, reference).await.as_deref(), expected, "{reference}");
+            assert_eq!(
+                find(&sources, reference).await.as_deref(),
+                expected,
+                "{reference}"
+            );
         }
     }
 
@@ -275,13 +352,30 @@ mod tests {
             helper_timeout: Duration::from_secs(5),
             ..CredentialSources::default()
         };
-        assert_eq!(find(&sources, "debian").await.as_deref(), Some("get-https://index.docker.io/v1/:s"));
-        assert_eq!(find(&sources, "other.example/a").await.as_deref(), Some("get-other.example:s"));
+        assert_eq!(
+            find(&sources, "debian").await.as_deref(),
+            Some("get-https://index.docker.io/v1/:s")
+        );
+        assert_eq!(
+            find(&sources, "other.example/a").await.as_deref(),
+            Some("get-other.example:s")
+        );
         assert_eq!(find(&sources, "none.example/a").await.as_deref(), Some("u:p"));
-        let error = sources.find(&"bad.example/a".parse().unwrap()).await.unwrap_err().to_string();
+        let error = sources
+            .find(&"bad.example/a".parse().unwrap())
+            .await
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("keychain is locked"), "{error}");
-        let quick = CredentialSources { helper_timeout: Duration::from_millis(200), ..sources };
-        let error = quick.find(&"slow.example/a".parse().unwrap()).await.unwrap_err().to_string();
+        let quick = CredentialSources {
+            helper_timeout: Duration::from_millis(200),
+            ..sources
+        };
+        let error = quick
+            .find(&"slow.example/a".parse().unwrap())
+            .await
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("did not answer"), "{error}");
     }
 
@@ -290,13 +384,37 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("config.json");
         std::fs::write(&file, r#"{"auths":{"a.example":{"auth":"s3cret!"}}}"#).unwrap();
-        let sources = CredentialSources { files: vec![file], ..CredentialSources::default() };
-        let error = sources.find(&"a.example/a".parse().unwrap()).await.unwrap_err().to_string();
-        assert!(error.contains("config.json") && !error.contains("s3cret"), "{error}");
-        for text in ["[]", "{\"a.example\":\"s3cret\"}", "{\"a.example\":\"Digest s3cret\"}"] {
-            let sources = CredentialSources { cnb_registry_auth: Some(text.into()), ..CredentialSources::default() };
-            let error = sources.find(&"a.example/a".parse().unwrap()).await.unwrap_err().to_string();
-            assert!(error.contains("CNB_REGISTRY_AUTH") && !error.contains("s3cret"), "{error}");
+        let sources = CredentialSources {
+            files: vec![file],
+            ..CredentialSources::default()
+        };
+        let error = sources
+            .find(&"a.example/a".parse().unwrap())
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("config.json") && !error.contains("s3cret"),
+            "{error}"
+        );
+        for text in [
+            "[]",
+            "{\"a.example\":\"s3cret\"}",
+            "{\"a.example\":\"Digest s3cret\"}",
+        ] {
+            let sources = CredentialSources {
+                cnb_registry_auth: Some(text.into()),
+                ..CredentialSources::default()
+            };
+            let error = sources
+                .find(&"a.example/a".parse().unwrap())
+                .await
+                .unwrap_err()
+                .to_string();
+            assert!(
+                error.contains("CNB_REGISTRY_AUTH") && !error.contains("s3cret"),
+                "{error}"
+            );
         }
     }
 }

@@ -38,7 +38,7 @@ pub enum RegistryError {
     #[error("{0}")]
     Certificate(HttpError),
     /// The registry wants credentials, or others (401).
-    #[error("{} refuses the credentials it was given: {says}", shown(.action, .name))]
+    #[error("{} refuses the credentials it was given: {says}", shown(*.action, .name))]
     Unauthorized {
         /// What was to be done.
         action: Action,
@@ -48,7 +48,7 @@ pub enum RegistryError {
         says: String,
     },
     /// The account may not do it (403).
-    #[error("{} is not allowed: {says}", shown(.action, .name))]
+    #[error("{} is not allowed: {says}", shown(*.action, .name))]
     Denied {
         /// What was to be done.
         action: Action,
@@ -163,10 +163,9 @@ impl RegistryError {
     /// Whether the same request may go through when it is made again.
     pub(super) fn is_worth_a_retry(&self) -> bool {
         match self {
-            Self::Unreachable(_) | Self::RateLimited { .. } => true,
             Self::Status { status, .. } => matches!(status, 408 | 499 | 500..=599),
-            // An upload's session may be forgotten (`BLOB_UPLOAD_UNKNOWN`); a new one is then the cure.
-            Self::NotFound { .. } => true,
+            // An upload's session may be forgotten (404, `BLOB_UPLOAD_UNKNOWN`); a new one is then the cure.
+            Self::Unreachable(_) | Self::RateLimited { .. } | Self::NotFound { .. } => true,
             _ => false,
         }
     }
@@ -177,18 +176,33 @@ impl Failure for RegistryError {
         match self {
             Self::Unreachable(_) => Facts::temporary("registry_unreachable"),
             Self::Certificate(_) => Facts::platform("registry_certificate"),
-            Self::Unauthorized { action: Action::Push, .. } => Facts::user("push_unauthorized"),
-            Self::Unauthorized { action: Action::Pull, .. } => Facts::user("pull_unauthorized"),
-            Self::Denied { action: Action::Push, .. } => Facts::user("push_denied"),
-            Self::Denied { action: Action::Pull, .. } => Facts::user("pull_denied"),
+            Self::Unauthorized {
+                action: Action::Push, ..
+            } => Facts::user("push_unauthorized"),
+            Self::Unauthorized {
+                action: Action::Pull, ..
+            } => Facts::user("pull_unauthorized"),
+            Self::Denied {
+                action: Action::Push, ..
+            } => Facts::user("push_denied"),
+            Self::Denied {
+                action: Action::Pull, ..
+            } => Facts::user("pull_denied"),
             Self::NotFound { .. } => Facts::user("image_not_found"),
             Self::RateLimited { .. } => Facts::temporary("registry_rate_limited"),
-            Self::Status { status: 408 | 499 | 500..=599, .. } => Facts::temporary("registry_error"),
-            Self::Status { .. } | Self::Protocol { .. } | Self::TooLarge { .. } => Facts::platform("registry_error"),
+            Self::Status {
+                status: 408 | 499 | 500..=599,
+                ..
+            } => Facts::temporary("registry_error"),
+            Self::Status { .. } | Self::Protocol { .. } | Self::TooLarge { .. } => {
+                Facts::platform("registry_error")
+            }
             Self::DigestMismatch { .. } => Facts::platform("registry_digest_mismatch"),
             Self::NoPlatform { .. } => Facts::user("image_platform_missing"),
             Self::Credentials { .. } => Facts::user("registry_credentials_invalid"),
-            Self::File { source, .. } if source.kind() == io::ErrorKind::StorageFull => Facts::platform("disk_full"),
+            Self::File { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                Facts::platform("disk_full")
+            }
             Self::File { .. } => Facts::platform("file_failed"),
             Self::Http(error) => error.facts(),
             Self::Cancelled(_) => Facts::user("cancelled"),
@@ -200,12 +214,17 @@ impl Failure for RegistryError {
 pub(super) async fn refusal(response: Response, action: Action, name: &str, what: &str) -> RegistryError {
     let status = response.status().as_u16();
     let url = redact(response.url().as_str());
-    let says = reasons(response).await.unwrap_or_else(|| format!("status {status}, without a reason"));
+    let says = reasons(response)
+        .await
+        .unwrap_or_else(|| format!("status {status}, without a reason"));
     let name = name.to_owned();
     match status {
         401 => RegistryError::Unauthorized { action, name, says },
         403 => RegistryError::Denied { action, name, says },
-        404 => RegistryError::NotFound { what: what.to_owned(), says },
+        404 => RegistryError::NotFound {
+            what: what.to_owned(),
+            says,
+        },
         429 => RegistryError::RateLimited { url, says },
         status => RegistryError::Status { url, status, says },
     }
@@ -215,7 +234,11 @@ pub(super) async fn refusal(response: Response, action: Action, name: &str, what
 pub(super) async fn bounded(mut response: Response, limit: usize) -> Result<Option<Vec<u8>>, HttpError> {
     let url = response.url().as_str().to_owned();
     let mut bytes = Vec::new();
-    while let Some(piece) = response.chunk().await.map_err(|error| HttpError::from_reqwest(&url, &error))? {
+    while let Some(piece) = response
+        .chunk()
+        .await
+        .map_err(|error| HttpError::from_reqwest(&url, &error))?
+    {
         if bytes.len() + piece.len() > limit {
             return Ok(None);
         }
@@ -245,13 +268,21 @@ async fn reasons(response: Response) -> Option<String> {
 
 fn read_reasons(body: &[u8]) -> Option<String> {
     let envelope: Envelope = serde_json::from_slice(body).ok()?;
-    let says = envelope.errors.iter().take(3).map(|reason| format!("{}: {}", reason.code, reason.message));
+    let says = envelope
+        .errors
+        .iter()
+        .take(3)
+        .map(|reason| format!("{}: {}", reason.code, reason.message));
     let text = says.collect::<Vec<_>>().join("; ");
-    let shown: String = text.chars().take(MESSAGE_CHARACTERS_MAX).flat_map(char::escape_debug).collect();
+    let shown: String = text
+        .chars()
+        .take(MESSAGE_CHARACTERS_MAX)
+        .flat_map(char::escape_debug)
+        .collect();
     Some(shown).filter(|shown| !shown.is_empty())
 }
 
-fn shown(action: &Action, name: &str) -> String {
+fn shown(action: Action, name: &str) -> String {
     match action {
         Action::Pull => format!("pulling from {name}"),
         Action::Push => format!("pushing to {name}"),
@@ -264,7 +295,8 @@ mod tests {
 
     #[test]
     fn the_registrys_reasons_are_shown() {
-        let body = br#"{"errors":[{"code":"DENIED","message":"no\u001b[0m push","detail":{"x":1}},{"code":"X"}]}"#;
+        let body =
+            br#"{"errors":[{"code":"DENIED","message":"no\u001b[0m push","detail":{"x":1}},{"code":"X"}]}"#;
         assert_eq!(read_reasons(body).unwrap(), r"DENIED: no\u{1b}[0m push; X: ");
         assert_eq!(read_reasons(b"<html>"), None);
         assert_eq!(read_reasons(br#"{"errors":[]}"#), None);

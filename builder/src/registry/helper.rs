@@ -30,7 +30,10 @@ pub(super) async fn ask(
     timeout: Duration,
 ) -> Result<Option<Credential>, RegistryError> {
     let program = format!("docker-credential-{name}");
-    let wrong = |why: String| RegistryError::Credentials { from: program.clone(), why };
+    let wrong = |why: String| RegistryError::Credentials {
+        from: program.clone(),
+        why,
+    };
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     if name.is_empty() || !name.bytes().all(is_name) {
         return Err(wrong("that is not a helper's name".to_owned()));
@@ -46,23 +49,38 @@ pub(super) async fn ask(
         if text.to_lowercase().contains("not found") {
             return Ok(None);
         }
-        let text: String = text.trim().chars().take(200).flat_map(char::escape_debug).collect();
+        let text: String = text
+            .trim()
+            .chars()
+            .take(200)
+            .flat_map(char::escape_debug)
+            .collect();
         return Err(wrong(format!("it failed: {text}")));
     }
     // The answer itself is never shown: it is the secret.
-    let answer: Answer =
-        serde_json::from_slice(&output).map_err(|_| wrong("its answer is not the JSON it should be".to_owned()))?;
+    let answer: Answer = serde_json::from_slice(&output)
+        .map_err(|_| wrong("its answer is not the JSON it should be".to_owned()))?;
     Ok(Some(match answer.username.as_str() {
         "<token>" => Credential::IdentityToken(answer.secret),
-        _ => Credential::Basic { user: answer.username, password: answer.secret },
+        _ => Credential::Basic {
+            user: answer.username,
+            password: answer.secret,
+        },
     }))
 }
 
 async fn run(user_command: &[OsString], program: &str, server: &str) -> std::io::Result<(bool, Vec<u8>)> {
-    let mut words = user_command.iter().cloned().chain([OsString::from(program), OsString::from("get")]);
+    let mut words = user_command
+        .iter()
+        .cloned()
+        .chain([OsString::from(program), OsString::from("get")]);
     let mut command = Command::new(words.next().unwrap_or_default());
     command.args(words).current_dir("/").kill_on_drop(true);
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()?;
     if let Some(mut stdin) = child.stdin.take() {
         // A helper that does not read its input says what it thinks of it by its exit status.
         let _unread = stdin.write_all(server.as_bytes()).await;

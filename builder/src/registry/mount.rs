@@ -54,10 +54,19 @@ impl Registry {
 
 /// Where the registry wants the next request of an upload; often relative.
 fn location(response: &Response) -> Result<Url, RegistryError> {
-    let wrong = |why: &str| RegistryError::Protocol { url: redact(response.url().as_str()), why: why.to_owned() };
-    let text = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+    let wrong = |why: &str| RegistryError::Protocol {
+        url: redact(response.url().as_str()),
+        why: why.to_owned(),
+    };
+    let text = response
+        .headers()
+        .get(LOCATION)
+        .and_then(|value| value.to_str().ok());
     let text = text.ok_or_else(|| wrong("it opens an upload without saying where"))?;
-    let url = response.url().join(text).map_err(|_| wrong("its upload's location is no URL"))?;
+    let url = response
+        .url()
+        .join(text)
+        .map_err(|_| wrong("its upload's location is no URL"))?;
     if response.url().scheme() == "https" && url.scheme() != "https" {
         return Err(wrong("its upload's location leaves TLS"));
     }

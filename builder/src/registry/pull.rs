@@ -94,9 +94,16 @@ impl Registry {
         let digest = stated_digest(&response)?.or(reference.digest());
         let size = header(&response, CONTENT_LENGTH.as_str()).and_then(|size| size.parse().ok());
         match (digest, size, header(&response, CONTENT_TYPE.as_str())) {
-            (Some(digest), Some(size), Some(media_type)) => Ok(Some(Descriptor { media_type, digest, size })),
+            (Some(digest), Some(size), Some(media_type)) => Ok(Some(Descriptor {
+                media_type,
+                digest,
+                size,
+            })),
             // Some registries say less to HEAD than to GET.
-            _ => self.manifest(reference).await.map(|manifest| Some(manifest.descriptor)),
+            _ => self
+                .manifest(reference)
+                .await
+                .map(|manifest| Some(manifest.descriptor)),
         }
     }
 
@@ -110,21 +117,43 @@ impl Registry {
         let expected = reference.digest().or(stated_digest(&response)?);
         let media_type = header(&response, CONTENT_TYPE.as_str());
         let limit = MANIFEST_BYTES_MAX as u64;
-        let too_large = || RegistryError::TooLarge { what: what.clone(), limit };
-        let bytes = bounded(response, MANIFEST_BYTES_MAX).await?.ok_or_else(too_large)?;
+        let too_large = || RegistryError::TooLarge {
+            what: what.clone(),
+            limit,
+        };
+        let bytes = bounded(response, MANIFEST_BYTES_MAX)
+            .await?
+            .ok_or_else(too_large)?;
         let found = Digest::of(&bytes);
         if let Some(expected) = expected.filter(|expected| *expected != found) {
-            return Err(RegistryError::DigestMismatch { what, expected, found });
+            return Err(RegistryError::DigestMismatch {
+                what,
+                expected,
+                found,
+            });
         }
         // The body's own word goes before the header's, which is not under the digest.
-        let own = serde_json::from_slice::<Typed>(&bytes).ok().and_then(|typed| typed.media_type);
+        let own = serde_json::from_slice::<Typed>(&bytes)
+            .ok()
+            .and_then(|typed| typed.media_type);
         let media_type = own.or(media_type).unwrap_or_else(|| MANIFEST.to_owned());
         let media_type = media_type.split(';').next().unwrap_or_default().trim().to_owned();
-        Ok(Manifest { descriptor: Descriptor { media_type, digest: found, size: bytes.len() as u64 }, bytes })
+        Ok(Manifest {
+            descriptor: Descriptor {
+                media_type,
+                digest: found,
+                size: bytes.len() as u64,
+            },
+            bytes,
+        })
     }
 
     /// The manifest of the image for `platform`; one that stands alone is taken as it is.
-    pub async fn image(&self, reference: &ImageReference, platform: &Platform) -> Result<Manifest, RegistryError> {
+    pub async fn image(
+        &self,
+        reference: &ImageReference,
+        platform: &Platform,
+    ) -> Result<Manifest, RegistryError> {
         let manifest = self.manifest(reference).await?;
         if ![INDEX, DOCKER_LIST].contains(&manifest.descriptor.media_type.as_str()) {
             return Ok(manifest);
@@ -153,27 +182,51 @@ impl Registry {
                 Ok(()) => break,
             }
         }
-        tokio::fs::rename(&partial.0, destination).await.map_err(|source| file_error("rename", &partial.0, source))
+        tokio::fs::rename(&partial.0, destination)
+            .await
+            .map_err(|source| file_error("rename", &partial.0, source))
     }
 
     /// A small blob (an image's configuration), at most `limit` bytes.
-    pub async fn blob_bytes(&self, reference: &ImageReference, blob: &Descriptor, limit: usize) -> Result<Vec<u8>, RegistryError> {
+    pub async fn blob_bytes(
+        &self,
+        reference: &ImageReference,
+        blob: &Descriptor,
+        limit: usize,
+    ) -> Result<Vec<u8>, RegistryError> {
         let what = format!("{}@{}", reference.name(), blob.digest);
-        let too_large = || RegistryError::TooLarge { what: what.clone(), limit: limit as u64 };
+        let too_large = || RegistryError::TooLarge {
+            what: what.clone(),
+            limit: limit as u64,
+        };
         if blob.size > limit as u64 {
             return Err(too_large());
         }
         let response = self.open_blob(reference, blob).await?;
         let bytes = bounded(response, limit).await?.ok_or_else(too_large)?;
         let found = Digest::of(&bytes);
-        if found == blob.digest { Ok(bytes) } else { Err(RegistryError::DigestMismatch { what, expected: blob.digest, found }) }
+        if found == blob.digest {
+            Ok(bytes)
+        } else {
+            Err(RegistryError::DigestMismatch {
+                what,
+                expected: blob.digest,
+                found,
+            })
+        }
     }
 
     /// The beginning of a blob's body. Redirects to storage on other hosts carry no credentials.
-    pub(super) async fn open_blob(&self, reference: &ImageReference, blob: &Descriptor) -> Result<Response, RegistryError> {
+    pub(super) async fn open_blob(
+        &self,
+        reference: &ImageReference,
+        blob: &Descriptor,
+    ) -> Result<Response, RegistryError> {
         let scopes = Scopes::from([pull_scope(reference.repository())]);
         let path = format!("blobs/{}", blob.digest);
-        let response = self.send(reference, &scopes, Method::GET, &path, |request| request).await?;
+        let response = self
+            .send(reference, &scopes, Method::GET, &path, |request| request)
+            .await?;
         if response.status().is_success() {
             return Ok(response);
         }
@@ -191,26 +244,55 @@ impl Registry {
         let what = format!("{}@{}", reference.name(), blob.digest);
         let mut response = self.open_blob(reference, blob).await?;
         let url = response.url().as_str().to_owned();
-        let mut file = tokio::fs::File::create(path).await.map_err(|source| file_error("create", path, source))?;
+        let mut file = tokio::fs::File::create(path)
+            .await
+            .map_err(|source| file_error("create", path, source))?;
         let (mut hasher, mut done, mut reported) = (Sha256::new(), 0, 0);
-        while let Some(piece) = response.chunk().await.map_err(|error| HttpError::from_reqwest(&url, &error))? {
+        while let Some(piece) = response
+            .chunk()
+            .await
+            .map_err(|error| HttpError::from_reqwest(&url, &error))?
+        {
             done += piece.len() as u64;
             if done > blob.size {
-                return Err(RegistryError::TooLarge { what, limit: blob.size });
+                return Err(RegistryError::TooLarge {
+                    what,
+                    limit: blob.size,
+                });
             }
             hasher.update(&piece);
-            file.write_all(&piece).await.map_err(|source| file_error("write", path, source))?;
+            file.write_all(&piece)
+                .await
+                .map_err(|source| file_error("write", path, source))?;
             if done - reported >= REPORT_BYTES || done == blob.size {
                 reported = done;
-                events.tell(Event::Progress { what: format!("pull {what}"), done, total: Some(blob.size) });
+                events.tell(Event::Progress {
+                    what: format!("pull {what}"),
+                    done,
+                    total: Some(blob.size),
+                });
             }
         }
-        file.flush().await.map_err(|source| file_error("write", path, source))?;
+        file.flush()
+            .await
+            .map_err(|source| file_error("write", path, source))?;
         let found = Digest::finish(hasher);
-        if found == blob.digest { Ok(()) } else { Err(RegistryError::DigestMismatch { what, expected: blob.digest, found }) }
+        if found == blob.digest {
+            Ok(())
+        } else {
+            Err(RegistryError::DigestMismatch {
+                what,
+                expected: blob.digest,
+                found,
+            })
+        }
     }
 
-    async fn ask_for_manifest(&self, reference: &ImageReference, method: Method) -> Result<Response, RegistryError> {
+    async fn ask_for_manifest(
+        &self,
+        reference: &ImageReference,
+        method: Method,
+    ) -> Result<Response, RegistryError> {
         let scopes = Scopes::from([pull_scope(reference.repository())]);
         let path = format!("manifests/{}", reference.identifier());
         let accept = format!("{MANIFEST}, {INDEX}, {DOCKER_MANIFEST}, {DOCKER_LIST}");
@@ -254,32 +336,50 @@ fn pick(index: &[u8], platform: &Platform, reference: &ImageReference) -> Result
     })?;
     let fits = |child: &&Child| {
         child.platform.as_ref().is_some_and(|has| {
-            let variant = platform.variant.is_none() || has.variant.is_none() || has.variant == platform.variant;
+            let variant =
+                platform.variant.is_none() || has.variant.is_none() || has.variant == platform.variant;
             has.os == platform.os && has.architecture == platform.architecture && variant
         })
     };
-    index.manifests.iter().find(fits).map(|child| child.digest).ok_or_else(|| {
-        let has = index.manifests.iter().filter_map(|child| child.platform.as_ref()).map(shown);
-        RegistryError::NoPlatform {
-            reference: reference.to_string(),
-            platform: shown(platform),
-            has: has.take(20).collect::<Vec<_>>().join(", "),
-        }
-    })
+    index
+        .manifests
+        .iter()
+        .find(fits)
+        .map(|child| child.digest)
+        .ok_or_else(|| {
+            let has = index
+                .manifests
+                .iter()
+                .filter_map(|child| child.platform.as_ref())
+                .map(shown);
+            RegistryError::NoPlatform {
+                reference: reference.to_string(),
+                platform: shown(platform),
+                has: has.take(20).collect::<Vec<_>>().join(", "),
+            }
+        })
 }
 
 fn shown(platform: &Platform) -> String {
-    let variant = platform.variant.as_deref().map(|variant| format!("/{variant}")).unwrap_or_default();
+    let variant = platform
+        .variant
+        .as_deref()
+        .map(|variant| format!("/{variant}"))
+        .unwrap_or_default();
     format!("{}/{}{variant}", platform.os, platform.architecture)
 }
 
 /// The digest that the registry states in its answer, if it does.
 pub(super) fn stated_digest(response: &Response) -> Result<Option<Digest>, RegistryError> {
-    let Some(text) = header(response, "docker-content-digest") else { return Ok(None) };
-    text.parse().map(Some).map_err(|error: crate::model::digest::DigestError| RegistryError::Protocol {
-        url: redact(response.url().as_str()),
-        why: error.to_string(),
-    })
+    let Some(text) = header(response, "docker-content-digest") else {
+        return Ok(None);
+    };
+    text.parse().map(Some).map_err(
+        |error: crate::model::digest::DigestError| RegistryError::Protocol {
+            url: redact(response.url().as_str()),
+            why: error.to_string(),
+        },
+    )
 }
 
 fn header(response: &Response, name: &str) -> Option<String> {
@@ -287,7 +387,11 @@ fn header(response: &Response, name: &str) -> Option<String> {
 }
 
 fn file_error(doing: &'static str, path: &Path, source: std::io::Error) -> RegistryError {
-    RegistryError::File { doing, path: path.to_owned(), source }
+    RegistryError::File {
+        doing,
+        path: path.to_owned(),
+        source,
+    }
 }
 
 #[cfg(test)]
@@ -307,10 +411,24 @@ mod tests {
             architecture: architecture.into(),
             variant: variant.map(Into::into),
         };
-        assert_eq!(pick(index.as_bytes(), &platform("amd64", None), &reference).unwrap(), amd);
-        assert_eq!(pick(index.as_bytes(), &platform("arm64", None), &reference).unwrap(), arm);
-        assert_eq!(pick(index.as_bytes(), &platform("arm64", Some("v8")), &reference).unwrap(), arm);
-        let error = pick(index.as_bytes(), &platform("arm64", Some("v7")), &reference).unwrap_err().to_string();
-        assert!(error.contains("linux/arm64/v7; it has linux/arm64/v8, linux/amd64"), "{error}");
+        assert_eq!(
+            pick(index.as_bytes(), &platform("amd64", None), &reference).unwrap(),
+            amd
+        );
+        assert_eq!(
+            pick(index.as_bytes(), &platform("arm64", None), &reference).unwrap(),
+            arm
+        );
+        assert_eq!(
+            pick(index.as_bytes(), &platform("arm64", Some("v8")), &reference).unwrap(),
+            arm
+        );
+        let error = pick(index.as_bytes(), &platform("arm64", Some("v7")), &reference)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("linux/arm64/v7; it has linux/arm64/v8, linux/amd64"),
+            "{error}"
+        );
     }
 }

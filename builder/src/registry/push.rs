@@ -69,7 +69,9 @@ enum From<'a> {
 impl Registry {
     /// Checks that the repository may be written to, by opening an upload and taking it back.
     pub async fn check_push(&self, reference: &ImageReference) -> Result<(), RegistryError> {
-        let Opened::Upload(url) = self.open_upload(reference, None).await? else { return Ok(()) };
+        let Opened::Upload(url) = self.open_upload(reference, None).await? else {
+            return Ok(());
+        };
         let scopes = Scopes::from([push_scope(reference.repository())]);
         let delete = || self.http.request(Method::DELETE, url.as_str());
         // Not every registry can take an upload back; all forget it in time.
@@ -78,13 +80,19 @@ impl Registry {
     }
 
     /// Whether the repository has the blob.
-    pub async fn has_blob(&self, reference: &ImageReference, blob: &Descriptor) -> Result<bool, RegistryError> {
+    pub async fn has_blob(
+        &self,
+        reference: &ImageReference,
+        blob: &Descriptor,
+    ) -> Result<bool, RegistryError> {
         if self.is_known_present(reference, blob.digest) {
             return Ok(true);
         }
         let scopes = Scopes::from([push_scope(reference.repository())]);
         let path = format!("blobs/{}", blob.digest);
-        let response = self.send(reference, &scopes, Method::HEAD, &path, |request| request).await?;
+        let response = self
+            .send(reference, &scopes, Method::HEAD, &path, |request| request)
+            .await?;
         match response.status() {
             status if status.is_success() => {
                 self.remember_present(reference, blob.digest);
@@ -135,16 +143,19 @@ impl Registry {
         let scopes = Scopes::from([push_scope(reference.repository())]);
         let path = format!("manifests/{}", reference.identifier());
         let body = Bytes::copy_from_slice(bytes);
-        let finish = |request: reqwest::RequestBuilder| request.header(CONTENT_TYPE, media_type).body(body.clone());
+        let finish =
+            |request: reqwest::RequestBuilder| request.header(CONTENT_TYPE, media_type).body(body.clone());
         let response = self.send(reference, &scopes, Method::PUT, &path, finish).await?;
         if !response.status().is_success() {
             return Err(refusal(response, Action::Push, &reference.name(), &reference.to_string()).await);
         }
         let expected = Digest::of(bytes);
         match stated_digest(&response)? {
-            Some(found) if found != expected => {
-                Err(RegistryError::DigestMismatch { what: reference.to_string(), expected, found })
-            }
+            Some(found) if found != expected => Err(RegistryError::DigestMismatch {
+                what: reference.to_string(),
+                expected,
+                found,
+            }),
             _ => Ok(expected),
         }
     }
@@ -207,7 +218,9 @@ impl Registry {
             }
             Err(error) => return Err(error),
         };
-        self.upload(reference, blob, from, url, events).await.map(|()| Pushed::Uploaded)
+        self.upload(reference, blob, from, url, events)
+            .await
+            .map(|()| Pushed::Uploaded)
     }
 
     /// One PUT of all bytes. The body is made for the try that is sent; a second one, after a refused token, gets its own.
@@ -219,13 +232,17 @@ impl Registry {
         mut url: Url,
         events: &dyn Events,
     ) -> Result<(), RegistryError> {
-        url.query_pairs_mut().append_pair("digest", &blob.digest.to_string());
+        url.query_pairs_mut()
+            .append_pair("digest", &blob.digest.to_string());
         let scopes = Scopes::from([push_scope(reference.repository())]);
         let transfer = Arc::new(Transfer::default());
         let body = Mutex::new(Some(self.open(blob, from, &transfer).await?));
         let build = || {
             let body = body.lock().unwrap_or_else(PoisonError::into_inner).take();
-            let request = self.http.request(Method::PUT, url.as_str()).header(CONTENT_LENGTH, blob.size);
+            let request = self
+                .http
+                .request(Method::PUT, url.as_str())
+                .header(CONTENT_LENGTH, blob.size);
             let request = request.header(CONTENT_TYPE, "application/octet-stream");
             match body {
                 Some(body) => request.body(Body::wrap_stream(body)),
@@ -239,7 +256,11 @@ impl Registry {
         let response = report(&transfer, blob, reference, events, send).await;
         if let Some(found) = transfer.mismatch() {
             let what = format!("{from:?}");
-            return Err(RegistryError::DigestMismatch { what, expected: blob.digest, found });
+            return Err(RegistryError::DigestMismatch {
+                what,
+                expected: blob.digest,
+                found,
+            });
         }
         let response = response?;
         if response.status().is_success() {
@@ -257,13 +278,20 @@ impl Registry {
     ) -> Result<BoxStream<'static, io::Result<Bytes>>, RegistryError> {
         let bytes: BoxStream<'static, io::Result<Bytes>> = match from {
             From::File(path) => {
-                let failed = |source| RegistryError::File { doing: "read", path: path.to_owned(), source };
+                let failed = |source| RegistryError::File {
+                    doing: "read",
+                    path: path.to_owned(),
+                    source,
+                };
                 let file = tokio::fs::File::open(path).await.map_err(failed)?;
                 ReaderStream::with_capacity(file, PIECE_BYTES).boxed()
             }
             From::Registry(source) => {
                 let response = self.open_blob(source, blob).await?;
-                response.bytes_stream().map(|piece| piece.map_err(io::Error::other)).boxed()
+                response
+                    .bytes_stream()
+                    .map(|piece| piece.map_err(io::Error::other))
+                    .boxed()
             }
         };
         let (transfer, expected, size) = (Arc::clone(transfer), blob.digest, blob.size);
@@ -313,7 +341,11 @@ async fn report<T>(
     let what = format!("push {}@{}", reference.name(), blob.digest);
     let tell = || {
         let done = transfer.done.load(Ordering::Relaxed);
-        events.tell(Event::Progress { what: what.clone(), done, total: Some(blob.size) });
+        events.tell(Event::Progress {
+            what: what.clone(),
+            done,
+            total: Some(blob.size),
+        });
     };
     let mut work = std::pin::pin!(work);
     loop {

@@ -1,59 +1,98 @@
-//! What is kept on this machine: blobs, unpacked layers, caches, receipts; with locks and eviction.
+//! What is kept on this machine: blobs, unpacked layers, caches, receipts, images; with locks and eviction.
 
 pub mod error;
+pub mod locks;
+pub mod blobs;
+pub mod unpacked;
+pub mod caches;
+pub mod layer_map;
 pub mod receipts;
+pub mod stat_cache;
+pub mod images;
+pub mod prune;
 pub mod embedded;
 pub mod copy;
-mod directory_hash;
+mod removal;
 
 use std::fs;
-use std::os::unix::fs::DirBuilderExt as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 
 use crate::model::digest::Digest;
 use crate::store::error::StoreError;
-use crate::store::receipts::Receipts;
 
-/// A data directory (DESIGN §10).
+/// The data directory of one user or service (DESIGN §10).
 #[derive(Debug, Clone)]
 pub struct Store {
     root: PathBuf,
 }
 
 impl Store {
-    /// Opens the data directory `root`, making it if it is missing. It must be closed to others, since a job may have
-    /// made files in it that are dangerous to run.
+    /// Opens the data directory, making it if it is missing. It must be the caller's and closed to all others, since
+    /// jobs make files in it that are dangerous to run.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
-        let mut builder = fs::DirBuilder::new();
-        builder.recursive(true).mode(0o700).create(root).map_err(StoreError::file("make", root))?;
-        let mode = fs::metadata(root).map_err(StoreError::file("read", root))?.permissions().mode() & 0o777;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(StoreError::file("make", root))?;
+        let metadata = fs::metadata(root).map_err(StoreError::file("read", root))?;
+        let mode = metadata.permissions().mode() & 0o777;
         if mode & 0o077 != 0 {
             return Err(StoreError::Open { path: root.to_owned(), mode });
+        }
+        if metadata.uid() != rustix::process::geteuid().as_raw() {
+            return Err(StoreError::Foreign { path: root.to_owned(), owner: metadata.uid() });
         }
         Ok(Self { root: root.to_owned() })
     }
 
-    /// The data directory.
+    /// The data directory itself.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// The receipts of earlier builds.
-    pub fn receipts(&self) -> Receipts {
-        Receipts::new(self.root.join("receipts"))
+    /// A folder of the data directory, which is made if it is missing.
+    fn folder(&self, name: &str) -> Result<PathBuf, StoreError> {
+        let path = self.root.join(name);
+        fs::create_dir_all(&path).map_err(StoreError::file("make", &path))?;
+        Ok(path)
     }
 
-    /// Where images without an output of their own are kept, as one OCI layout.
-    pub fn images_directory(&self) -> PathBuf {
-        self.root.join("images")
+    /// Where things are put that are to be deleted: out of the way at once, removed when there is time.
+    fn trash(&self) -> Result<PathBuf, StoreError> {
+        self.folder("trash")
+    }
+}
+
+/// A folder's name for any text: readable, and different for different texts.
+fn folder_name(text: &str) -> String {
+    let is_plain = |character: char| character.is_ascii_alphanumeric() || "._-".contains(character);
+    let readable: String =
+        text.chars().map(|character| if is_plain(character) { character } else { '_' }).collect();
+    let start = readable.trim_start_matches('.').get(..40.min(readable.trim_start_matches('.').len()));
+    format!("{}-{}", start.unwrap_or(""), &Digest::of(text.as_bytes()).hex()[..16])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_others_can_read_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("a/b");
+        Store::open(&root).unwrap();
+        assert_eq!(fs::metadata(&root).unwrap().permissions().mode() & 0o777, 0o700);
+        fs::set_permissions(&root, fs::Permissions::from_mode(0o750)).unwrap();
+        assert!(matches!(Store::open(&root), Err(StoreError::Open { mode: 0o750, .. })));
     }
 
-    /// The hash of what a build would take from `directory` (an absolute path): names, kinds, modes as git sees them,
-    /// link targets and contents. Names at the top that stand in `leave_out` are left out.
-    pub fn hash_directory(&self, directory: &Path, leave_out: &[&str]) -> Result<Digest, StoreError> {
-        let cache = directory_hash::cache_path(directory, &self.root.join("stat"));
-        directory_hash::hash_directory(directory, leave_out, &cache)
+    #[test]
+    fn folder_names_are_plain_and_differ() {
+        let name = folder_name("registry.example/team/app:1");
+        assert!(name.starts_with("registry.example_team_app_1-"), "{name}");
+        assert_ne!(folder_name("a/b"), folder_name("a_b"));
+        assert!(!folder_name("../..").contains('/') && !folder_name("..").starts_with('.'));
+        assert!(folder_name(&"é".repeat(300)).len() < 100);
     }
 }

@@ -50,8 +50,8 @@ mod tests {
         include_str!("../../../../testdata/vectors/launch-env/expected/config.json"),
         include_str!("../../../../testdata/vectors/profile-execd/expected/config.json"),
         include_str!("../../../../testdata/vectors/spec/config-cache-a.json"),
-        include_str!("../../../../testdata/vectors/spec/config-p07.json"),
-        include_str!("../../../../testdata/vectors/spec/config-exec-env.json"),
+        include_str!("../../../../testdata/vectors/old-apis/p07/expected/config.json"),
+        include_str!("../../../../testdata/vectors/exec-env/expected/build-1/config.json"),
         include_str!("../../../../testdata/vectors/spec/config-mirror.json"),
     ];
 
@@ -83,12 +83,12 @@ mod tests {
             ),
             (
                 CONFIGS[5],
-                include_str!("../../../../testdata/vectors/spec/metadata-p07.toml"),
+                include_str!("../../../../testdata/vectors/old-apis/p07/expected/metadata.toml"),
                 true,
             ),
             (
                 CONFIGS[6],
-                include_str!("../../../../testdata/vectors/spec/metadata-exec-env.toml"),
+                include_str!("../../../../testdata/vectors/exec-env/expected/build-1/metadata.toml"),
                 false,
             ),
         ];

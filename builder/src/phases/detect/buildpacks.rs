@@ -59,7 +59,7 @@ fn shelved(source: PathBuf, is_named: bool) -> Result<Shelved, DetectError> {
     let text = std::str::from_utf8(&bytes).map_err(|error| invalid(error.to_string()))?;
     let descriptor = BuildpackDescriptor::parse(text).map_err(|error| invalid(error.to_string()))?;
     let id = descriptor.buildpack.id;
-    let version = descriptor.buildpack.version;
+    let version = descriptor.buildpack.version.ok_or_else(|| invalid("it names no version".to_owned()))?;
     let directory = Path::new(ROOT).join(id.escaped()).join(version.to_string());
     let installed = Installed { directory, descriptor: bytes, digest: None };
     Ok(Shelved { source, is_named, installed, entry: GroupEntry { id, version: Some(version), optional: false } })

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::request::BuildRequest;
@@ -12,12 +13,14 @@ use crate::network::gateway::Gateway;
 use crate::network::gateway::GatewayLimits;
 use crate::network::gateway::GatewaySetup;
 use crate::http::dialler::Dialler;
+use crate::http::dialler::resolver::SystemResolver;
 use crate::model::policy::NetworkPolicy;
 use crate::phases::detect::DetectError;
 use crate::phases::detect::buildpacks;
 use crate::phases::detect::buildpacks::Shelved;
 use crate::phases::detect::workspace;
 use crate::phases::handover::Bases;
+use crate::phases::handover::SCOPE;
 use crate::phases::handover::Sandbox;
 use crate::phases::handover::Source;
 use crate::phases::handover::Tools;
@@ -29,6 +32,7 @@ use crate::sandbox::spec::JobSpec;
 use crate::sandbox::spec::LayersState;
 use crate::sandbox::spec::Network;
 use crate::sandbox::spec::User;
+use crate::store::caches::Pending;
 use crate::store::copy::CopyRules;
 use crate::store::copy::copy_directory;
 use crate::store::embedded::Embedded;
@@ -57,8 +61,12 @@ pub(super) fn start(
     let shift = tools.builder.identity.owner_shift();
     let embedded = Embedded::lay_out(tools.store.root())?;
     let shelf = buildpacks::shelve(request, &embedded)?;
-    let caches = tools.store.caches();
-    let pending = caches.begin(&source.app, "default")?;
+    let cache = tools.store.caches()?.cache(&source.app, SCOPE)?;
+    let state = cache.open()?;
+    let pending = cache.begin(state.as_ref())?;
+    // The job's root mounts these, and it does not know the ids of this process.
+    give(pending.upper(), USER_ID + shift)?;
+    give(pending.work(), shift)?;
 
     let directory = JobDirectory::create(&tools.store.root().join("jobs"), &job_id())?;
     let room = directory.path().to_owned();
@@ -73,7 +81,7 @@ pub(super) fn start(
         program: PathBuf::from("/proc/self/exe"),
         identity: tools.builder.identity,
         root_layers: vec![bases.build.root.clone()],
-        layers: LayersState { lowers: pending.lowers().to_vec(), directory: pending.directory().to_owned(), volatile: true },
+        layers: LayersState { lowers: pending.lowers().to_vec(), directory: room_of(&pending), volatile: true },
         workspace,
         binds,
         user: User { uid: USER_ID, gid: USER_ID, name: "cnb".to_owned(), home: PathBuf::from(HOME) },
@@ -85,7 +93,9 @@ pub(super) fn start(
     };
     let job = sandbox::start(spec)?;
     let rung = tools.builder.identity.rung().to_owned();
-    Ok((Sandbox { gateway: None, job, pending, bases, embedded, rung }, shelf))
+    let kill = job.kill_handle();
+    tools.cancel.on_cancel(move || kill.kill());
+    Ok((Sandbox { gateway: None, job, cache, state, pending, bases, embedded, rung }, shelf))
 }
 
 /// The job's way out through this process, closed for detection.
@@ -95,12 +105,24 @@ pub(super) fn open_gateway(sandbox: &mut Sandbox, tools: &Tools<'_>) -> Result<(
     };
     let setup = GatewaySetup {
         policy: NetworkPolicy::None,
-        dialler: std::sync::Arc::new(Dialler::new(tools.builder.proxy.clone())),
+        dialler: Arc::new(Dialler::new(Arc::new(SystemResolver::default()), tools.builder.proxy.clone())),
         watcher: tools.watcher.clone(),
         limits: GatewayLimits::default(),
     };
     sandbox.gateway = Some(Gateway::start(Sockets { tcp: sockets.tcp, dns: sockets.dns }, setup)?);
     Ok(())
+}
+
+/// The folder that holds a pending build's upper and work.
+fn room_of(pending: &Pending) -> PathBuf {
+    pending.upper().parent().unwrap_or(pending.upper()).to_owned()
+}
+
+/// Makes `owner` the owner of a folder that all may enter.
+fn give(folder: &Path, owner: u32) -> Result<(), DetectError> {
+    std::os::unix::fs::chown(folder, Some(owner), Some(owner))
+        .map_err(|source| DetectError::Prepare { path: folder.to_owned(), source })?;
+    readable(folder, 0o755)
 }
 
 fn job_id() -> String {

@@ -6,11 +6,12 @@ mod workspace;
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use packhorse_spec::buildpack_toml::Distro;
 
 use crate::base;
+use crate::base::ensure::BaseRequest;
+use crate::base::ensure::ensure;
 use crate::base::error::BaseError;
 use crate::base::flavour::Flavour;
 use crate::buildpack;
@@ -28,12 +29,14 @@ use crate::model::failure::Failure;
 use crate::model::request::BuildRequest;
 use crate::network::gateway::GatewayError;
 use crate::phases::detect::buildpacks::Shelved;
+use crate::phases::handover::ARCHITECTURE;
 use crate::phases::handover::Bases;
 use crate::phases::handover::Plan;
 use crate::phases::handover::Sandbox;
 use crate::phases::handover::Source;
 use crate::phases::handover::Tools;
 use crate::sandbox::error::SandboxError;
+use crate::sandbox::job::Job as _;
 use crate::sandbox::job::JobError;
 use crate::store::copy::CopyError;
 use crate::store::embedded::EmbeddedError;
@@ -45,6 +48,9 @@ pub enum DetectError {
     /// The base could not be made ready.
     #[error(transparent)]
     Base(#[from] BaseError),
+    /// The run image has no layer.
+    #[error("the run flavour of the base was made without its layer")]
+    NoLayer,
     /// The source's files could not be fetched.
     #[error(transparent)]
     Git(#[from] GitError),
@@ -92,6 +98,7 @@ impl Failure for DetectError {
     fn facts(&self) -> Facts {
         match self {
             Self::Base(error) => error.facts(),
+            Self::NoLayer => Facts::bug("base_layer_missing"),
             Self::Git(error) => error.facts(),
             Self::Copy(error) => error.facts(),
             Self::Prepare { source, .. } if source.kind() == io::ErrorKind::StorageFull => Facts::platform("disk_full"),
@@ -119,17 +126,21 @@ pub async fn choose_buildpacks(source: Source, request: &BuildRequest, tools: &T
 }
 
 async fn ensure_bases(tools: &Tools<'_>) -> Result<Bases, DetectError> {
-    let request = |flavour| base::BaseRequest {
+    let blobs = tools.store.blobs()?;
+    let request = |flavour| BaseRequest {
         flavour,
+        architecture: ARCHITECTURE.to_owned(),
         data_directory: tools.store.root().to_owned(),
-        archive: tools.builder.archive.clone(),
+        mirrors: tools.builder.mirrors.clone(),
         lock: None,
         now: tools.builder.now,
         owner_shift: tools.builder.identity.owner_shift(),
+        begin_layer: (flavour == Flavour::Run).then(|| base::layer::begin(blobs.clone())),
     };
-    let run = base::ensure(&request(Flavour::Run), tools.http, tools.watcher.as_ref(), tools.cancel).await?;
-    let build = base::ensure(&request(Flavour::Build), tools.http, tools.watcher.as_ref(), tools.cancel).await?;
-    Ok(Bases { build, run })
+    let run = ensure(request(Flavour::Run), tools.http, tools.watcher, tools.cancel).await?;
+    let layer = run.layer.clone().ok_or(DetectError::NoLayer)?;
+    let build = ensure(request(Flavour::Build), tools.http, tools.watcher, tools.cancel).await?;
+    Ok(Bases { build, run, layer })
 }
 
 fn choose(source: Source, shelf: &[Shelved], sandbox: Sandbox, tools: &Tools<'_>) -> Result<Plan, DetectError> {

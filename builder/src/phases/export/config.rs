@@ -44,6 +44,7 @@ pub(super) fn assemble(finished: &Finished, layers: Layers, tools: &Tools<'_>) -
     let run = &finished.plan.sandbox.bases.run;
     let mut config = ImageConfig::parse(run.config.to_string().as_bytes())?;
     config.normalise_base()?;
+    config.push_layer(finished.plan.sandbox.bases.layer.diff_id, RUN_IMAGE);
     for layer in &layers.all {
         config.push_layer(layer.descriptor.diff_id, &created_by(&layer.name, finished));
     }
@@ -53,20 +54,20 @@ pub(super) fn assemble(finished: &Finished, layers: Layers, tools: &Tools<'_>) -
         config.set_label(&name, &text);
     }
 
-    let base = ImageLayer { name: "run image".to_owned(), outcome: LayerOutcome::Base, descriptor: run.layer.clone() };
+    let base = ImageLayer { name: "run image".to_owned(), outcome: LayerOutcome::Base, descriptor: finished.plan.sandbox.bases.layer.clone() };
     let all: Vec<ImageLayer> = std::iter::once(base).chain(layers.all).collect();
     let config = config.to_bytes();
     let manifest = Manifest::new(&config, all.iter().map(|layer| layer.descriptor.blob.clone()));
     let bytes = manifest.to_bytes();
-    tools.store.blobs().put(&config)?;
-    tools.store.blobs().put(&bytes)?;
+    let blobs = tools.store.blobs()?;
+    blobs.write(&manifest.config, &mut config.as_slice())?;
     Ok(Image {
         descriptor: describe(MANIFEST, &bytes),
         config: manifest.config,
+        architecture: run.config["architecture"].as_str().unwrap_or_default().to_owned(),
         layers: all,
         manifest: bytes,
-        key: finished.plan.source.key.clone(),
-        locks: [finished.plan.sandbox.bases.build.lock_digest, run.lock_digest],
+        key: finished.plan.source.key.key(run.lock_digest),
         buildpacks: finished.plan.detected.group.iter().map(|one| one.name()).collect(),
         rung: finished.plan.sandbox.rung.clone(),
     })
@@ -133,7 +134,7 @@ fn standard_labels(created: crate::model::timestamp::Timestamp, identity: &Sourc
 fn lifecycle_label(finished: &Finished, layers: &Layers) -> Result<LifecycleLabel, ExportError> {
     let previous = finished.plan.source.previous.as_ref().map(|image| &image.label);
     let sha = |diff_id: DiffId| LayerSha { sha: diff_id.to_string() };
-    let run = &finished.plan.sandbox.bases.run;
+    let base_id = finished.plan.sandbox.bases.layer.diff_id.to_string();
     Ok(LifecycleLabel {
         app: AppLayers::List(layers.app.iter().copied().map(sha).collect()),
         sbom: Some(sha(layers.sbom)),
@@ -142,8 +143,8 @@ fn lifecycle_label(finished: &Finished, layers: &Layers) -> Result<LifecycleLabe
         launcher: sha(layers.launcher),
         process_types: layers.process_types.map_or_else(LayerSha::default, sha),
         run_image: RunImageLabel {
-            top_layer: run.layer.diff_id.to_string(),
-            reference: run.layer.diff_id.to_string(),
+            top_layer: base_id.clone(),
+            reference: base_id,
             image: RUN_IMAGE.to_owned(),
             mirrors: Vec::new(),
         },

@@ -4,7 +4,7 @@ use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::path::PathBuf;
 
-use packhorse_spec::identifier::escape;
+use packhorse_spec::identifier::escape_id;
 
 use crate::buildpack::layers::LayerOnDisk;
 use crate::buildpack::metadata::LayerDigests;
@@ -28,6 +28,7 @@ use crate::phases::handover::Finished;
 use crate::phases::handover::ImageLayer;
 use crate::phases::handover::Tools;
 use crate::sandbox::job::Job as _;
+use crate::store::caches::record::CachedLayer;
 
 /// What a layer of the image is called by its place in the lifecycle label.
 pub(super) struct Layers {
@@ -83,30 +84,30 @@ impl Writer<'_> {
         }
         let name = format!("{}:{}", layer.buildpack, layer.name);
         if !layer.has_directory {
-            return Ok(self.previous_layer(&name, layer).then_some(()).and(None));
+            self.keep_previous(&name, layer);
+            return Ok(None);
         }
-        let place = Path::new(&escape(&layer.buildpack)).join(&layer.name);
+        let place = Path::new(&escape_id(&layer.buildpack)).join(&layer.name);
         let sandbox = &self.finished.plan.sandbox;
-        let cached = sandbox.cached.as_ref().and_then(|cached| cached.layers.get(&name));
-        if let Some(descriptor) = cached
-            && self.tools.store.blobs().contains(&descriptor.blob.digest)
+        let known = sandbox.state.as_ref().and_then(|state| {
+            let is_it = |cached: &&CachedLayer| cached.buildpack == layer.buildpack && cached.name == layer.name;
+            state.layers().iter().find(is_it)?.layer.clone()
+        });
+        if let Some(descriptor) = known
+            && self.tools.store.blobs()?.contains(&descriptor.blob)
             && is_untouched(sandbox.pending.upper(), &place)
         {
-            let descriptor = descriptor.clone();
             return Ok(Some(self.keep(&name, descriptor)));
         }
         self.below_layers(&name, &place).map(Some)
     }
 
     /// A layer without contents is the previous image's. Whether there is one is for the metadata to say.
-    fn previous_layer(&mut self, name: &str, layer: &LayerOnDisk) -> bool {
+    fn keep_previous(&mut self, name: &str, layer: &LayerOnDisk) {
         let previous = self.finished.plan.source.previous.as_ref();
-        let Some((diff_id, blob)) = previous.and_then(|image| image.buildpack_layer(&layer.buildpack, &layer.name)) else {
-            return false;
-        };
-        let descriptor = LayerDescriptor { blob: blob.clone(), diff_id, tar_size: 0 };
-        self.keep(name, descriptor);
-        true
+        if let Some((diff_id, blob)) = previous.and_then(|image| image.buildpack_layer(&layer.buildpack, &layer.name)) {
+            self.keep(name, LayerDescriptor { blob: blob.clone(), diff_id, tar_size: 0 });
+        }
     }
 
     /// A folder of `/layers` as a layer.
@@ -139,11 +140,11 @@ impl Writer<'_> {
         produce: impl FnOnce(&mut LayerTar<'_>) -> Result<(), TreeError>,
     ) -> Result<DiffId, ExportError> {
         self.tools.cancel.check()?;
-        let blobs = self.tools.store.blobs();
+        let blobs = self.tools.store.blobs()?;
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let written = write_layer(&blobs.temporary_directory()?, Compression::default(), threads, produce)?;
-        let descriptor = blobs.commit_layer(written)?;
-        Ok(self.keep(name, descriptor))
+        let written = write_layer(blobs.directory(), Compression::default(), threads, produce)?;
+        blobs.commit(written.blob, &written.descriptor.blob)?;
+        Ok(self.keep(name, written.descriptor))
     }
 
     fn keep(&mut self, name: &str, descriptor: LayerDescriptor) -> DiffId {

@@ -1,5 +1,6 @@
 //! Phase 5: layers, config and manifest; every blob is in the store afterwards, and the cache's new state is written.
 
+mod cache;
 mod config;
 mod fixed;
 mod layers;
@@ -9,6 +10,7 @@ use crate::buildpack::metadata::MetadataError;
 use crate::events::Cancelled;
 use crate::model::failure::Facts;
 use crate::model::failure::Failure;
+use crate::oci::config::ConfigError;
 use crate::oci::layer::LayerError;
 use crate::oci::slices::SliceError;
 use crate::oci::tree::TreeError;
@@ -39,6 +41,9 @@ pub enum ExportError {
     /// The sandbox failed.
     #[error(transparent)]
     Job(#[from] JobError),
+    /// The run image's configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// A label could not be written.
     #[error("cannot write the label `{name}`: {source}")]
     Label {
@@ -64,6 +69,7 @@ impl Failure for ExportError {
             Self::Metadata(error) => error.facts(),
             Self::Store(error) => error.facts(),
             Self::Job(error) => error.facts(),
+            Self::Config(error) => error.facts(),
             Self::Label { .. } => Facts::bug("label_unwritable"),
             Self::ProcessType(_) => Facts::user("process_type_invalid"),
             Self::Cancelled(_) => Facts::user("interrupted"),
@@ -77,7 +83,8 @@ pub fn assemble_image(finished: Finished, tools: &Tools<'_>) -> Result<Image, Ex
     tools.cancel.check()?;
     let layers = layers::write(&finished, tools)?;
     tools.cancel.check()?;
+    let digests = layers.digests.clone();
     let image = config::assemble(&finished, layers, tools)?;
-    layers::keep_cache(finished, &image, tools)?;
+    cache::keep(finished, &digests, &image, tools)?;
     Ok(image)
 }

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
+use std::time::Duration;
+use std::time::UNIX_EPOCH;
 
 use crate::git::work_tree::work_tree;
 use crate::model::build_key::KeyInputs;
@@ -19,6 +21,7 @@ use crate::phases::handover::SourceIdentity;
 use crate::phases::handover::Tools;
 use crate::phases::source::SourceError;
 use crate::store::embedded;
+use crate::store::stat_cache::hash_directory;
 
 /// The source as far as it is known without asking any output.
 pub(super) fn describe(request: &BuildRequest, tools: &Tools<'_>) -> Result<Source, SourceError> {
@@ -66,7 +69,7 @@ fn directory(
         });
     }
     let leave_out: &[&str] = if request.keep_git { &[] } else { &[".git"] };
-    let content = tools.store.hash_directory(&directory, leave_out)?;
+    let content = hash(&directory, leave_out, tools)?;
     let app = format!("directory {}", directory.display());
     let tree = work_tree(&directory).filter(|tree| tree.clean);
     let time = tree.as_ref().map_or(Timestamp::BUILDPACKS, |tree| tree.time);
@@ -101,7 +104,17 @@ fn buildpack(path: &PathBuf, tools: &Tools<'_>) -> Result<Digest, SourceError> {
         let why = if path.is_dir() { "it has no buildpack.toml" } else { "there is no such directory" };
         return Err(SourceError::NoBuildpack { path: path.clone(), why: why.to_owned() });
     }
-    Ok(tools.store.hash_directory(path, &[])?)
+    hash(path, &[".git"], tools)
+}
+
+/// The hash of what a build would take from a folder, but for the names at its top that are left out.
+fn hash(folder: &Path, leave_out: &[&str], tools: &Tools<'_>) -> Result<Digest, SourceError> {
+    let mut cache = tools.store.stat_cache(folder)?;
+    let now = UNIX_EPOCH + Duration::from_secs(tools.builder.now.0.try_into().unwrap_or(0));
+    let is_left_out = |path: &Path| leave_out.iter().any(|name| path == Path::new(name));
+    let digest = hash_directory(folder, &mut cache, now, &is_left_out)?;
+    cache.save()?;
+    Ok(digest)
 }
 
 /// A cache belongs to the output's repository, else to the source; never to a folder's base name.

@@ -6,13 +6,17 @@ mod outputs;
 use std::io;
 use std::path::PathBuf;
 
+use crate::base::ensure::current_lock_digest;
+use crate::base::error::BaseError;
 use crate::events::Cancelled;
 use crate::git::error::GitError;
 use crate::model::failure::Facts;
 use crate::model::failure::Failure;
 use crate::model::receipt::Receipt;
 use crate::model::request::BuildRequest;
+use crate::phases::handover::ARCHITECTURE;
 use crate::phases::handover::Fetched;
+use crate::phases::handover::SCOPE;
 use crate::phases::handover::Source;
 use crate::phases::handover::Tools;
 use crate::registry::error::RegistryError;
@@ -40,6 +44,9 @@ pub enum SourceError {
     /// Git could not fetch it.
     #[error(transparent)]
     Git(#[from] GitError),
+    /// The base's lock could not be read.
+    #[error(transparent)]
+    Base(#[from] BaseError),
     /// The store could not be used.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -65,6 +72,7 @@ impl Failure for SourceError {
             Self::NoDirectory { .. } => Facts::user("source_not_found"),
             Self::NoBuildpack { .. } => Facts::user("buildpack_missing"),
             Self::Git(error) => error.facts(),
+            Self::Base(error) => error.facts(),
             Self::Store(error) => error.facts(),
             Self::Registry(error) => error.facts(),
             Self::Layout { source, .. } if source.kind() == io::ErrorKind::StorageFull => Facts::platform("disk_full"),
@@ -94,10 +102,11 @@ pub async fn fetch(request: &BuildRequest, tools: &Tools<'_>) -> Result<Fetched,
 
 /// The receipt of this very build, if all outputs hold its image.
 async fn unchanged(request: &BuildRequest, tools: &Tools<'_>, described: &Source) -> Result<Option<Receipt>, SourceError> {
-    let Some(locks) = crate::base::assembled_locks(tools.store.root()) else {
+    let Some(lock) = current_lock_digest(tools.store.root(), ARCHITECTURE)? else {
         return Ok(None);
     };
-    let Some(receipt) = tools.store.receipts().get(described.key.key(locks))? else {
+    let kept = tools.store.receipts(SCOPE)?.get(&described.key.key(lock).0)?;
+    let Some(receipt) = kept.and_then(|bytes| serde_json::from_slice::<Receipt>(&bytes).ok()) else {
         return Ok(None);
     };
     for output in &request.outputs {

@@ -5,12 +5,20 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use crate::model::descriptor::Descriptor;
+use crate::model::failure::Failure as _;
 use crate::model::output::Output;
 use crate::model::previous_image::PreviousImage;
 use crate::model::receipt::Receipt;
+use crate::model::reference::ImageReference;
 use crate::oci::layout::Layout;
+use crate::phases::handover::ARCHITECTURE;
 use crate::phases::handover::Tools;
 use crate::phases::source::SourceError;
+use crate::registry::pull::Platform;
+
+/// The largest image configuration that is read.
+const CONFIG_BYTES_MAX: usize = 8 << 20;
 
 /// Whether an output holds the receipt's image. A registry is asked once, by HEAD.
 pub(super) async fn holds(output: &Output, receipt: &Receipt, tools: &Tools<'_>) -> Result<bool, SourceError> {
@@ -19,14 +27,16 @@ pub(super) async fn holds(output: &Output, receipt: &Receipt, tools: &Tools<'_>)
             let held = tools.registry.head(reference).await?;
             Ok(held.is_some_and(|held| held.digest == receipt.digest))
         }
-        Output::Layout { directory, name } => Ok(layout_holds(directory, name.as_deref(), receipt)),
-        Output::Local(name) => Ok(layout_holds(&tools.store.images_directory(), Some(name), receipt)),
+        Output::Layout { directory, name } => {
+            Ok(Layout::open(directory).is_ok_and(|layout| layout_holds(&layout, name.as_deref(), receipt)))
+        }
+        Output::Local(name) => Ok(layout_holds(tools.store.images()?.layout(), Some(name), receipt)),
     }
 }
 
-fn layout_holds(directory: &Path, name: Option<&str>, receipt: &Receipt) -> bool {
-    let held = Layout::open(directory).ok().and_then(|layout| layout.find(name).ok().flatten());
-    held.is_some_and(|held| held.digest == receipt.digest)
+fn layout_holds(layout: &Layout, name: Option<&str>, receipt: &Receipt) -> bool {
+    let held = layout.find(name).ok().flatten();
+    held.is_some_and(|held| held.descriptor.digest == receipt.digest && layout.contains(&held.descriptor))
 }
 
 /// Fails unless every output may be written.
@@ -51,18 +61,34 @@ fn check_directory(directory: &Path) -> Result<(), SourceError> {
 /// The image that an output holds now; one that cannot be understood counts as none.
 pub(super) async fn previous_image(output: &Output, tools: &Tools<'_>) -> Result<Option<PreviousImage>, SourceError> {
     let parts = match output {
-        Output::Registry(reference) => tools.registry.image(reference).await?,
-        Output::Layout { directory, name } => layout_image(directory, name.as_deref()),
-        Output::Local(name) => layout_image(&tools.store.images_directory(), Some(name)),
+        Output::Registry(reference) => registry_image(reference, tools).await?,
+        Output::Layout { directory, name } => Layout::open(directory).ok().and_then(|layout| layout_image(&layout, name.as_deref())),
+        Output::Local(name) => layout_image(tools.store.images()?.layout(), Some(name)),
     };
     Ok(parts.and_then(|(manifest, config)| PreviousImage::read(&manifest, &config)))
 }
 
-fn layout_image(directory: &Path, name: Option<&str>) -> Option<(Value, Value)> {
-    let layout = Layout::open(directory).ok()?;
-    let descriptor = layout.find(name).ok()??;
-    let manifest = layout.json(&descriptor).ok()?;
-    let config = serde_json::from_value(manifest["config"].clone()).ok()?;
-    let config = layout.json(&config).ok()?;
+async fn registry_image(reference: &ImageReference, tools: &Tools<'_>) -> Result<Option<(Value, Value)>, SourceError> {
+    let platform = Platform { os: "linux".to_owned(), architecture: ARCHITECTURE.to_owned(), variant: None };
+    let manifest = match tools.registry.image(reference, &platform).await {
+        Ok(manifest) => manifest,
+        Err(error) if error.facts().code == "image_not_found" => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let Ok(manifest) = serde_json::from_slice::<Value>(&manifest.bytes) else {
+        return Ok(None);
+    };
+    let Ok(config) = serde_json::from_value(manifest["config"].clone()) else {
+        return Ok(None);
+    };
+    let config = tools.registry.blob_bytes(reference, &config, CONFIG_BYTES_MAX).await?;
+    Ok(serde_json::from_slice(&config).ok().map(|config| (manifest, config)))
+}
+
+fn layout_image(layout: &Layout, name: Option<&str>) -> Option<(Value, Value)> {
+    let entry = layout.find(name).ok()??;
+    let json = |descriptor: &Descriptor| serde_json::from_slice::<Value>(&layout.read_blob(&descriptor.digest).ok()?).ok();
+    let manifest = json(&entry.descriptor)?;
+    let config = json(&serde_json::from_value(manifest["config"].clone()).ok()?)?;
     Some((manifest, config))
 }

@@ -1,0 +1,99 @@
+//! `packhorse build`: the engine, in this process.
+
+use std::path::Path;
+use std::time::Instant;
+
+use crate::cli::arguments::BuildArguments;
+use crate::cli::arguments::SourceArguments;
+use crate::cli::config::Config;
+use crate::cli::failure::CommandError;
+use crate::cli::interrupt;
+use crate::cli::render;
+use crate::cli::render::Manner;
+use crate::cli::render::Renderer;
+use crate::cli::report;
+use crate::cli::tools;
+use crate::cli::tools::Toolbox;
+use crate::cli::words;
+use crate::model::limits::Limits;
+use crate::model::output::outputs_of;
+use crate::model::reference::ImageReference;
+use crate::model::request::BuildRequest;
+use crate::model::source::SourceSpec;
+use crate::model::timestamp::Timestamp;
+use crate::pipeline::build_image;
+
+/// Runs the command.
+pub fn run(arguments: BuildArguments, config: &Config, manner: Manner) -> Result<u8, CommandError> {
+    let started = Instant::now();
+    let insecure = arguments.insecure_registry.clone();
+    let request = request(arguments, config)?;
+    let toolbox = Toolbox::open(config, &insecure, tools::watcher(Renderer::new(manner)))?;
+    let runtime = tools::runtime()?;
+    toolbox.clean_up();
+    let outcome = runtime.block_on(interrupt::or_ended(&toolbox.cancel, build_image(&request, &toolbox.tools())));
+    if let Some(directory) = &request.report_directory {
+        report::write(directory, &request, &outcome)?;
+    }
+    let receipt = outcome?;
+    match manner {
+        Manner::Quiet => render::result(&receipt.digest.to_string()),
+        Manner::Json => render::json(&serde_json::json!({ "event": "succeeded", "receipt": receipt, "unchanged": receipt.unchanged })),
+        Manner::Plain | Manner::Terminal => render::result(&words::summary(&receipt, started.elapsed())),
+    }
+    Ok(0)
+}
+
+fn request(arguments: BuildArguments, config: &Config) -> Result<BuildRequest, CommandError> {
+    let source = source(&arguments.source)?;
+    let tags = arguments.tag.iter().map(|tag| tag.parse()).collect::<Result<Vec<ImageReference>, _>>()?;
+    let outputs = outputs_of(&arguments.output, &tags, &local_name(&source))?;
+    Ok(BuildRequest {
+        outputs,
+        submodules: arguments.source.submodules,
+        keep_git: arguments.keep_git,
+        buildpacks: arguments.source.buildpack.clone(),
+        environment: environment(&arguments.source, config)?,
+        force: arguments.force,
+        created: arguments.creation_time.map(Timestamp),
+        limits: Limits {
+            timeout: arguments.timeout,
+            memory_bytes_max: arguments.memory,
+            output_bytes_max: arguments.output_limit,
+            ..Limits::default()
+        },
+        report_directory: arguments.report_output_dir,
+        source,
+    })
+}
+
+/// What the first argument means.
+pub(super) fn source(arguments: &SourceArguments) -> Result<SourceSpec, CommandError> {
+    Ok(SourceSpec::parse(&arguments.source, |path| Path::new(path).exists())?)
+}
+
+/// The variables of `--env`; a later one of the same name wins.
+pub(super) fn environment(arguments: &SourceArguments, config: &Config) -> Result<Vec<(String, String)>, CommandError> {
+    let mut environment: Vec<(String, String)> = Vec::new();
+    for text in &arguments.env {
+        let (name, value) = config.build_variable(text)?;
+        environment.retain(|(known, _)| *known != name);
+        environment.push((name, value));
+    }
+    environment.sort();
+    Ok(environment)
+}
+
+/// The app's name in the local store: the last part of the path or of the URL.
+fn local_name(source: &SourceSpec) -> String {
+    let path = match source {
+        SourceSpec::Directory { path, subdirectory } => {
+            let folder = subdirectory.as_ref().map_or_else(|| path.clone(), |below| path.join(below));
+            folder.canonicalize().unwrap_or(folder).to_string_lossy().into_owned()
+        }
+        SourceSpec::Git(url) => url.subdirectory.clone().unwrap_or_else(|| url.location.path().to_owned()),
+    };
+    let last = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    let name = last.strip_suffix(".git").unwrap_or(last);
+    if name.is_empty() { "app".to_owned() } else { name.to_owned() }
+}

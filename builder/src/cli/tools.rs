@@ -1,0 +1,213 @@
+//! Makes the tools of a command out of the configuration: clients, store, git, and who the worker is.
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::base::mirror::Mirrors;
+use crate::cli::config::Config;
+use crate::cli::failure::CommandError;
+use crate::events::Cancel;
+use crate::events::Watcher;
+use crate::git::repository::Git;
+use crate::git::settings::Settings as GitSettings;
+use crate::http::client::Client;
+use crate::http::dialler::proxy::UpstreamProxy;
+use crate::http::settings::Mirror;
+use crate::http::settings::Proxy;
+use crate::http::settings::Settings as HttpSettings;
+use crate::model::policy::NetworkPolicy;
+use crate::model::policy::PublicPolicy;
+use crate::model::timestamp::Timestamp;
+use crate::phases::handover::BuilderSettings;
+use crate::phases::handover::Tools;
+use crate::registry::client::Registry;
+use crate::registry::credentials::CredentialSources;
+use crate::sandbox::directory::janitor;
+use crate::sandbox::identity;
+use crate::sandbox::identity::Identity;
+use crate::sandbox::identity::Surroundings;
+use crate::store::Store;
+
+/// The owners of the outside things, for one command.
+pub struct Toolbox {
+    git: Git,
+    /// The HTTP client.
+    pub http: Client,
+    /// Speaks to registries.
+    pub registry: Registry,
+    /// What is kept on this machine.
+    pub store: Store,
+    /// The builder's settings.
+    pub builder: BuilderSettings,
+    /// Who watches.
+    pub watcher: Watcher,
+    /// Set when the command is to end.
+    pub cancel: Cancel,
+}
+
+impl Toolbox {
+    /// Makes the tools. Must be called while the process has one thread: a plain user's process becomes root of a
+    /// namespace of its own here.
+    pub fn open(config: &Config, insecure: &[String], watcher: Watcher) -> Result<Self, CommandError> {
+        let search_path = config.environment.get("PATH").map(|path| OsStr::new(path.as_os_str()));
+        let identity = identity::enter(&Surroundings::read(search_path, config.variable("USER")))?;
+        let store = Store::open(&config.home)?;
+        let http_settings = http_settings(config, insecure);
+        let http = Client::new(&http_settings)?;
+        let user_command = identity::as_user_arguments(identity);
+        let credentials = CredentialSources {
+            cnb_registry_auth: config.variable("CNB_REGISTRY_AUTH").map(str::to_owned),
+            files: credential_files(config),
+            user_command: user_command.clone(),
+            ..CredentialSources::default()
+        };
+        let git = GitSettings {
+            http: http_settings.clone(),
+            user_command,
+            plain_http_hosts: http_settings.plain_http_hosts.clone(),
+            ..GitSettings::new(store.root().join("git"))
+        };
+        Ok(Self {
+            git: Git::new(with_ssh(git, config)),
+            registry: Registry::new(http.clone(), credentials),
+            http,
+            builder: builder_settings(config, identity)?,
+            store,
+            watcher,
+            cancel: Cancel::default(),
+        })
+    }
+
+    /// Removes what builds have left: killed ones (their locks are free) at once, discarded trees beside the command.
+    pub fn clean_up(&self) {
+        let store = self.store.clone();
+        std::thread::spawn(move || {
+            if let Err(error) = store.empty_trash() {
+                tracing::warn!(%error, "cannot empty the trash");
+            }
+        });
+        if let Ok(cleaned) = janitor(&self.store.root().join("jobs")) {
+            for (id, why) in cleaned.failed {
+                tracing::warn!(job = id, why, "cannot remove what a killed build has left");
+            }
+        }
+    }
+
+    /// The tools as the phases take them.
+    pub fn tools(&self) -> Tools<'_> {
+        Tools {
+            git: &self.git,
+            http: &self.http,
+            registry: &self.registry,
+            store: &self.store,
+            builder: &self.builder,
+            watcher: &self.watcher,
+            cancel: &self.cancel,
+        }
+    }
+}
+
+/// A runtime for the asynchronous parts.
+pub fn runtime() -> Result<tokio::runtime::Runtime, CommandError> {
+    let built = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    built.map_err(|error| CommandError::from(anyhow::anyhow!("cannot start threads: {error}")))
+}
+
+fn http_settings(config: &Config, insecure: &[String]) -> HttpSettings {
+    let network = &config.file.network;
+    let mirror = |mirror: &crate::cli::config::MirrorFile| Mirror {
+        prefix: mirror.prefix.clone(),
+        target: mirror.target.clone(),
+    };
+    HttpSettings {
+        ca_files: network.ca_file.iter().cloned().collect(),
+        proxy: Proxy {
+            http: config.proxy("http_proxy", network.http_proxy.as_ref()),
+            https: config.proxy("https_proxy", network.https_proxy.as_ref()),
+            no_proxy: config.proxy("no_proxy", network.no_proxy.as_ref()),
+        },
+        mirrors: config.file.mirrors.iter().map(mirror).collect(),
+        plain_http_hosts: config.file.insecure_registries.iter().chain(insecure).cloned().collect(),
+        ..HttpSettings::default()
+    }
+}
+
+/// Docker's file first, then the ones of podman and its kin.
+fn credential_files(config: &Config) -> Vec<PathBuf> {
+    let docker = config
+        .variable("DOCKER_CONFIG")
+        .map(PathBuf::from)
+        .or_else(|| Some(config.user_home.as_ref()?.join(".docker")))
+        .map(|folder| folder.join("config.json"));
+    let named = config.variable("REGISTRY_AUTH_FILE").map(PathBuf::from);
+    let containers = config.variable("XDG_RUNTIME_DIR").map(|folder| PathBuf::from(folder).join("containers/auth.json"));
+    [named, docker, containers].into_iter().flatten().collect()
+}
+
+/// `GIT_SSH_COMMAND` and `GIT_SSH`, as git takes them.
+fn with_ssh(settings: GitSettings, config: &Config) -> GitSettings {
+    let ssh_command = match (config.variable("GIT_SSH_COMMAND"), config.variable("GIT_SSH")) {
+        (Some(command), _) => command.split_whitespace().map(Into::into).collect(),
+        (None, Some(program)) => vec![program.into()],
+        (None, None) => settings.ssh_command.clone(),
+    };
+    GitSettings { ssh_command, ..settings }
+}
+
+fn builder_settings(config: &Config, identity: Identity) -> Result<BuilderSettings, CommandError> {
+    let defaults = Mirrors::default();
+    let named = |variable: &str, file: &Option<String>| config.variable(variable).map(str::to_owned).or_else(|| file.clone());
+    let mirrors = Mirrors {
+        main: named("PACKHORSE_DEBIAN_MIRROR", &config.file.base.mirror).unwrap_or(defaults.main),
+        security: named("PACKHORSE_DEBIAN_SECURITY_MIRROR", &config.file.base.security_mirror).unwrap_or(defaults.security),
+        snapshot: defaults.snapshot,
+    };
+    Ok(BuilderSettings {
+        mirrors,
+        identity,
+        ca_file: config.ca_file(),
+        network: NetworkPolicy::Public(PublicPolicy { trusted_hosts: mirror_hosts(config), ..PublicPolicy::default() }),
+        proxy: upstream_proxy(config)?,
+        now: now(),
+    })
+}
+
+/// Hosts of the operator's mirror table: jobs may reach them wherever they are.
+fn mirror_hosts(config: &Config) -> Vec<String> {
+    let host = |mirror: &crate::cli::config::MirrorFile| Some(reqwest::Url::parse(&mirror.target).ok()?.host_str()?.to_owned());
+    config.file.mirrors.iter().filter_map(host).collect()
+}
+
+fn upstream_proxy(config: &Config) -> Result<UpstreamProxy, CommandError> {
+    let network = &config.file.network;
+    let url = |name: &str, file: Option<&String>| -> Result<Option<reqwest::Url>, CommandError> {
+        let Some(text) = config.proxy(name, file) else {
+            return Ok(None);
+        };
+        let with_scheme = if text.contains("://") { text } else { format!("http://{text}") };
+        reqwest::Url::parse(&with_scheme)
+            .map(Some)
+            .map_err(|error| CommandError::usage(format!("the proxy in {name} is no URL: {error}")))
+    };
+    Ok(UpstreamProxy {
+        http: url("http_proxy", network.http_proxy.as_ref())?,
+        https: url("https_proxy", network.https_proxy.as_ref())?,
+        no_proxy: config
+            .proxy("no_proxy", network.no_proxy.as_ref())
+            .map(|hosts| hosts.split(',').map(|host| host.trim().to_owned()).filter(|host| !host.is_empty()).collect())
+            .unwrap_or_default(),
+    })
+}
+
+/// The one place that reads the clock.
+#[expect(clippy::disallowed_methods, reason = "commands hand the time to the library")]
+fn now() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+}
+
+/// A shared watcher.
+pub fn watcher(renderer: crate::cli::render::Renderer) -> Watcher {
+    Arc::new(renderer)
+}

@@ -1,0 +1,223 @@
+//! One job's gateway: its listeners, its name server and the policy that is in force.
+
+use std::io;
+use std::net::TcpListener as StdTcpListener;
+use std::net::UdpSocket as StdUdpSocket;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::net::UdpSocket;
+use tokio::sync::Semaphore;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::events::Watcher;
+use crate::http::dialler::Dialler;
+use crate::model::failure::Facts;
+use crate::model::failure::Failure;
+use crate::model::policy::NetworkPolicy;
+use crate::network::Sockets;
+use crate::network::answers;
+use crate::network::connection;
+use crate::network::copy::reset_when_dropped;
+use crate::network::names::Names;
+use crate::network::refusals::Refusal;
+use crate::network::refusals::Refusals;
+
+/// How long a listener rests when the kernel gives it no connection (no descriptors left, for one).
+const ACCEPT_REST: Duration = Duration::from_millis(100);
+
+/// What one job may use of its gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GatewayLimits {
+    /// Connections at once; more wait in the kernel's queue.
+    pub connections_max: usize,
+    /// Names asked in a second; more wait.
+    pub queries_per_second_max: u32,
+    /// Different names in all.
+    pub names_max: usize,
+}
+
+impl Default for GatewayLimits {
+    fn default() -> Self {
+        Self {
+            connections_max: 512,
+            queries_per_second_max: 500,
+            names_max: 16_384,
+        }
+    }
+}
+
+/// What a gateway works with.
+pub struct GatewaySetup {
+    /// The policy at the start.
+    pub policy: NetworkPolicy,
+    /// Dials for the job; shared by all jobs of a worker.
+    pub dialler: Arc<Dialler>,
+    /// Hears of the first refusal of each kind.
+    pub watcher: Watcher,
+    /// What the job may use.
+    pub limits: GatewayLimits,
+}
+
+/// A gateway that did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// A socket that came out of the job cannot be used.
+    #[error("cannot use the {which} socket of the sandbox's network: {source}")]
+    Socket {
+        /// `TCP` or `DNS`.
+        which: &'static str,
+        /// The kernel's words.
+        source: io::Error,
+    },
+}
+
+impl Failure for GatewayError {
+    fn facts(&self) -> Facts {
+        Facts::platform("network_socket")
+    }
+}
+
+/// A job's way out. Dropping it closes every socket that it holds of the job's network namespace, and every
+/// connection.
+#[derive(Debug)]
+pub struct Gateway {
+    state: Arc<State>,
+    tasks: TaskTracker,
+}
+
+/// What the tasks of a gateway share.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) dialler: Arc<Dialler>,
+    pub(super) names: Names,
+    pub(super) refusals: Refusals,
+    pub(super) limits: GatewayLimits,
+    stop: CancellationToken,
+    in_force: Mutex<InForce>,
+}
+
+/// The policy of now.
+#[derive(Debug, Clone)]
+pub(super) struct InForce {
+    pub(super) policy: Arc<NetworkPolicy>,
+    /// Set when another policy comes, and when the gateway stops.
+    pub(super) over: CancellationToken,
+}
+
+impl Gateway {
+    /// Takes a job's sockets and begins to serve. Call it inside a tokio runtime.
+    pub fn start(sockets: Sockets, setup: GatewaySetup) -> Result<Self, GatewayError> {
+        let mut listeners = Vec::new();
+        for socket in sockets.tcp {
+            let listener = StdTcpListener::from(socket);
+            let ready = listener
+                .set_nonblocking(true)
+                .and_then(|()| TcpListener::from_std(listener));
+            listeners.push(ready.map_err(|source| GatewayError::Socket { which: "TCP", source })?);
+        }
+        let dns = StdUdpSocket::from(sockets.dns);
+        let ready = dns.set_nonblocking(true).and_then(|()| UdpSocket::from_std(dns));
+        let dns = ready.map_err(|source| GatewayError::Socket { which: "DNS", source })?;
+
+        let stop = CancellationToken::new();
+        let in_force = InForce {
+            policy: Arc::new(setup.policy),
+            over: stop.child_token(),
+        };
+        let state = Arc::new(State {
+            dialler: setup.dialler,
+            names: Names::new(setup.limits.names_max),
+            refusals: Refusals::new(setup.watcher),
+            limits: setup.limits,
+            stop,
+            in_force: Mutex::new(in_force),
+        });
+        let tasks = TaskTracker::new();
+        let permits = Arc::new(Semaphore::new(setup.limits.connections_max));
+        for listener in listeners {
+            let work = accept_all(Arc::clone(&state), listener, Arc::clone(&permits), tasks.clone());
+            tasks.spawn(until_stopped(state.stop.clone(), work));
+        }
+        let work = answers::answer_all(Arc::clone(&state), dns, tasks.clone());
+        tasks.spawn(until_stopped(state.stop.clone(), work));
+        Ok(Self { state, tasks })
+    }
+
+    /// Puts another policy in force. Connections that were made under the one before are cut.
+    pub fn set_policy(&self, policy: NetworkPolicy) {
+        let mut in_force = self.state.in_force.lock().unwrap_or_else(PoisonError::into_inner);
+        if *in_force.policy == policy {
+            return;
+        }
+        in_force.over.cancel();
+        *in_force = InForce {
+            policy: Arc::new(policy),
+            over: self.state.stop.child_token(),
+        };
+    }
+
+    /// What the job was not given so far, in order of the first time.
+    pub fn refusals(&self) -> Vec<Refusal> {
+        self.state.refusals.list()
+    }
+
+    /// Closes everything and waits until it is closed; afterwards nothing here holds the job's network namespace.
+    pub async fn stop(self) {
+        self.state.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.state.stop.cancel();
+    }
+}
+
+impl State {
+    pub(super) fn in_force(&self) -> InForce {
+        self.in_force
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(super) fn stopped(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+}
+
+/// Runs `work` until the gateway stops. What `work` owns, sockets above all, is then dropped.
+pub(super) async fn until_stopped(stop: CancellationToken, work: impl Future<Output = ()>) {
+    stop.run_until_cancelled(work).await;
+}
+
+async fn accept_all(state: Arc<State>, listener: TcpListener, permits: Arc<Semaphore>, tasks: TaskTracker) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) if reset_when_dropped(&stream).is_err() => drop(stream),
+            Ok((stream, _)) => {
+                let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
+                    return;
+                };
+                let state = Arc::clone(&state);
+                tasks.spawn(async move {
+                    connection::serve(&state, stream).await;
+                    drop(permit);
+                });
+            }
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection of a job");
+                sleep(ACCEPT_REST).await;
+            }
+        }
+    }
+}

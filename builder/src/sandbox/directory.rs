@@ -1,0 +1,210 @@
+//! The directory of one job, its lock, and the janitor that removes what a crash has left.
+
+use std::fs;
+use std::io;
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::os::fd::BorrowedFd;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::path::PathBuf;
+
+use rustix::fs::FlockOperation;
+use rustix::fs::Mode;
+use rustix::fs::OFlags;
+
+use crate::sandbox::cgroup;
+use crate::sandbox::error::SandboxError;
+use crate::sandbox::tree;
+
+/// Holds creation and the janitor apart: a directory is never seen without its lock taken.
+const JANITOR_LOCK: &str = ".lock";
+const JOB_LOCK: &str = "lock";
+const CGROUPS: &str = "cgroups";
+/// Where the locks of id ranges are.
+pub(crate) const RANGES: &str = ".ranges";
+
+/// `<data>/jobs/<id>/`, mode 0700. The lock is free once this value and the job's monitor are gone.
+#[derive(Debug)]
+pub struct JobDirectory {
+    path: PathBuf,
+    lock: OwnedFd,
+}
+
+impl JobDirectory {
+    /// Makes the directory of a new job. `id` is one path component of letters, digits, `-`, `_` and `.`, not
+    /// beginning with a dot.
+    pub fn create(jobs_directory: &Path, id: &str) -> Result<Self, SandboxError> {
+        if !is_id(id) {
+            return Err(SandboxError::Spec(format!("`{id}` is no id of a job")));
+        }
+        let failed = |action| {
+            move |source: io::Error| SandboxError::Directory {
+                action,
+                path: jobs_directory.join(id),
+                source,
+            }
+        };
+        make_private(jobs_directory).map_err(failed("make"))?;
+        let janitor = lock(&jobs_directory.join(JANITOR_LOCK), FlockOperation::LockExclusive)
+            .map_err(failed("lock"))?;
+        let path = jobs_directory.join(id);
+        fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&path)
+            .map_err(failed("make"))?;
+        let held =
+            lock(&path.join(JOB_LOCK), FlockOperation::NonBlockingLockExclusive).map_err(failed("lock"))?;
+        drop(janitor);
+        Ok(Self { path, lock: held })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The id of the job.
+    pub fn id(&self) -> &str {
+        self.path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default()
+    }
+
+    pub(crate) fn lock(&self) -> BorrowedFd<'_> {
+        self.lock.as_fd()
+    }
+
+    pub(crate) fn ranges(&self) -> PathBuf {
+        self.path.parent().unwrap_or(Path::new("/")).join(RANGES)
+    }
+
+    /// Removes it; to be called when the monitor is gone.
+    pub(crate) fn remove(&self) -> io::Result<()> {
+        remove_directory(&self.path)
+    }
+}
+
+/// What a janitor did.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Cleaned {
+    /// Ids of jobs that were dead and are removed.
+    pub removed: Vec<String>,
+    /// What could not be removed: id and why.
+    pub failed: Vec<(String, String)>,
+}
+
+/// Removes the directory and the cgroups of every job whose lock is free. To be called at start.
+pub fn janitor(jobs_directory: &Path) -> Result<Cleaned, SandboxError> {
+    let failed = |source| SandboxError::Directory {
+        action: "clean",
+        path: jobs_directory.to_owned(),
+        source,
+    };
+    make_private(jobs_directory).map_err(failed)?;
+    let _janitor = lock(&jobs_directory.join(JANITOR_LOCK), FlockOperation::LockExclusive).map_err(failed)?;
+    let mut cleaned = Cleaned::default();
+    for entry in fs::read_dir(jobs_directory).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let Some(id) = entry
+            .file_name()
+            .to_str()
+            .filter(|id| is_id(id))
+            .map(str::to_owned)
+        else {
+            continue;
+        };
+        let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let Ok(_lock) = lock(
+            &entry.path().join(JOB_LOCK),
+            FlockOperation::NonBlockingLockExclusive,
+        ) else {
+            continue;
+        };
+        if is_directory {
+            match remove_directory(&entry.path()) {
+                Ok(()) => cleaned.removed.push(id),
+                Err(source) => cleaned.failed.push((id, source.to_string())),
+            }
+        }
+    }
+    Ok(cleaned)
+}
+
+/// Writes down the cgroups of a job before they are made, so that the janitor finds them.
+pub(crate) fn record_cgroups(job_directory: &Path, cgroups: &[PathBuf]) -> io::Result<()> {
+    let mut file = fs::File::create(job_directory.join(CGROUPS))?;
+    for cgroup in cgroups {
+        writeln!(file, "{}", cgroup.display())?;
+    }
+    Ok(())
+}
+
+fn remove_directory(directory: &Path) -> io::Result<()> {
+    let id = directory
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
+    let own_name = format!("packhorse-{id}");
+    for line in fs::read_to_string(directory.join(CGROUPS))
+        .unwrap_or_default()
+        .lines()
+    {
+        let path = Path::new(line);
+        if path.starts_with("/sys/fs/cgroup") && path.file_name() == Some(own_name.as_ref()) {
+            cgroup::remove_dying(path)?;
+        }
+    }
+    tree::remove(directory)
+}
+
+fn make_private(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+fn lock(path: &Path, operation: FlockOperation) -> io::Result<OwnedFd> {
+    let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let file = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?;
+    rustix::io::retry_on_intr(|| rustix::fs::flock(&file, operation))?;
+    Ok(file)
+}
+
+fn is_id(id: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    !id.is_empty() && id.len() <= 100 && !id.starts_with('.') && id.chars().all(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_janitor_takes_the_dead_and_leaves_the_living() {
+        let data = tempfile::tempdir().unwrap();
+        let jobs = data.path().join("jobs");
+        let living = JobDirectory::create(&jobs, "living").unwrap();
+        let dead = JobDirectory::create(&jobs, "dead").unwrap();
+        fs::create_dir(dead.path().join("work")).unwrap();
+        drop(dead);
+        assert_eq!(
+            janitor(&jobs).unwrap(),
+            Cleaned {
+                removed: vec!["dead".to_owned()],
+                failed: Vec::new()
+            }
+        );
+        assert!(living.path().exists());
+        living.remove().unwrap();
+        assert!(!jobs.join("living").exists());
+    }
+
+    #[test]
+    fn ids_are_single_plain_names() {
+        let data = tempfile::tempdir().unwrap();
+        for id in ["", "..", "a/b", ".lock", "a b", "\u{e9}"] {
+            assert!(JobDirectory::create(data.path(), id).is_err(), "{id}");
+        }
+    }
+}

@@ -1,0 +1,450 @@
+//! Who this program is to the kernel: root, or a plain user that becomes root of a namespace of its own.
+
+use std::ffi::OsStr;
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::path::PathBuf;
+
+use rustix::mount::MountPropagationFlags;
+use rustix::process::Pid;
+use rustix::process::WaitOptions;
+use rustix::thread::UnshareFlags;
+
+use crate::sandbox::error::SandboxError;
+use crate::sandbox::linux;
+use crate::sandbox::linux::Forked;
+use crate::sandbox::subordinate_ids;
+use crate::sandbox::subordinate_ids::SubordinateRange;
+
+/// Ids that a job needs: 0 to 65535.
+pub(crate) const IDS_OF_A_JOB: u32 = 65_536;
+
+/// What [`enter`] looks at.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// The effective user.
+    pub uid: u32,
+    /// The effective group.
+    pub gid: u32,
+    /// The text of `/proc/self/uid_map`.
+    pub uid_map: String,
+    /// The subordinate ids of the user.
+    pub subordinate_uids: Option<SubordinateRange>,
+    /// The subordinate ids of the group.
+    pub subordinate_gids: Option<SubordinateRange>,
+    /// The program `newuidmap`.
+    pub newuidmap: Option<PathBuf>,
+    /// The program `newgidmap`.
+    pub newgidmap: Option<PathBuf>,
+}
+
+impl Surroundings {
+    /// Reads them from the machine. `search_path` is the value of `PATH`, `user` that of `USER` (for users that are
+    /// not in `/etc/passwd`).
+    pub fn read(search_path: Option<&OsStr>, user: Option<&str>) -> Self {
+        let uid = rustix::process::geteuid().as_raw();
+        let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
+        let login_name = subordinate_ids::login_name_of(&passwd, uid)
+            .or(user)
+            .map(str::to_owned);
+        let range = |file: &str| {
+            let text = fs::read_to_string(file).unwrap_or_default();
+            subordinate_ids::range_of(&text, login_name.as_deref(), uid, IDS_OF_A_JOB)
+        };
+        Self {
+            uid,
+            gid: rustix::process::getegid().as_raw(),
+            uid_map: fs::read_to_string("/proc/self/uid_map").unwrap_or_default(),
+            subordinate_uids: range("/etc/subuid"),
+            subordinate_gids: range("/etc/subgid"),
+            newuidmap: find_program("newuidmap", search_path),
+            newgidmap: find_program("newgidmap", search_path),
+        }
+    }
+}
+
+/// Who this program is after [`enter`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Identity {
+    /// Root of the machine: every job gets a range of ids of its own, mounts are idmapped.
+    Root,
+    /// Root of a user namespace that somebody else made (a container); jobs share its ids.
+    Nested,
+    /// A plain user, now root of a management namespace of its own; jobs share its subordinate ids.
+    Rootless {
+        /// The user that it is outside.
+        uid: u32,
+        /// The group that it is outside.
+        gid: u32,
+    },
+}
+
+impl Identity {
+    /// What is added to a natural id when a file of an image or a layer is stored on disk, as this process sees it.
+    pub fn owner_shift(self) -> u32 {
+        match self {
+            Self::Root => 0,
+            Self::Nested | Self::Rootless { .. } => 1,
+        }
+    }
+
+    /// The rung of the ladder that is in force, in words.
+    pub fn rung(self) -> &'static str {
+        match self {
+            Self::Root => "root with a range of ids for each job",
+            Self::Nested => "root of a container's user namespace",
+            Self::Rootless { .. } => "rootless with subordinate ids",
+        }
+    }
+}
+
+/// Makes this process able to start jobs. To be called first thing in `main`, while it has one thread.
+///
+/// After [`SandboxError::Forbidden`] the process may still do everything that needs no sandbox, unless mapping the ids
+/// failed half-way; then it should end.
+pub fn enter(surroundings: &Surroundings) -> Result<Identity, SandboxError> {
+    if surroundings.uid == 0 {
+        return identity_of_root(&surroundings.uid_map);
+    }
+    let maps = Maps::of(surroundings)?;
+    probe_namespaces()?;
+    enter_management_namespace(&maps)?;
+    Ok(Identity::Rootless {
+        uid: surroundings.uid,
+        gid: surroundings.gid,
+    })
+}
+
+fn identity_of_root(uid_map: &str) -> Result<Identity, SandboxError> {
+    let mapped = ids_from_zero(uid_map);
+    if mapped == u64::from(u32::MAX) {
+        Ok(Identity::Root)
+    } else if mapped >= u64::from(IDS_OF_A_JOB) {
+        Ok(Identity::Nested)
+    } else {
+        Err(SandboxError::Forbidden {
+            what: "this container has too few user ids".to_owned(),
+            why: format!("{mapped} ids are mapped, {IDS_OF_A_JOB} are needed"),
+            cure: "start the container with a user namespace of at least 65536 ids".to_owned(),
+        })
+    }
+}
+
+/// How many ids from 0 on are mapped without a gap.
+fn ids_from_zero(uid_map: &str) -> u64 {
+    let mut ranges: Vec<(u64, u64)> = uid_map
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.split_whitespace();
+            Some((fields.next()?.parse().ok()?, fields.nth(1)?.parse().ok()?))
+        })
+        .collect();
+    ranges.sort_unstable();
+    ranges.iter().fold(
+        0,
+        |end, (first, count)| if *first == end { end + count } else { end },
+    )
+}
+
+/// The arguments of newuidmap and newgidmap behind the process id.
+struct Maps {
+    newuidmap: (PathBuf, [String; 6]),
+    newgidmap: (PathBuf, [String; 6]),
+}
+
+impl Maps {
+    fn of(surroundings: &Surroundings) -> Result<Self, SandboxError> {
+        let program = |found: &Option<PathBuf>, name: &str| {
+            found.clone().ok_or_else(|| SandboxError::Forbidden {
+                what: "a plain user needs a helper to map ids".to_owned(),
+                why: format!("the program `{name}` is not there"),
+                cure: "install it: `apt install uidmap`, or `dnf install shadow-utils`".to_owned(),
+            })
+        };
+        let range = |found: Option<SubordinateRange>, file: &str, option: &str| {
+            found.ok_or_else(|| SandboxError::Forbidden {
+                what: "a plain user needs subordinate ids".to_owned(),
+                why: format!(
+                    "`{file}` gives user {} no range of {IDS_OF_A_JOB} ids",
+                    surroundings.uid
+                ),
+                cure: format!(
+                    "as root: `usermod {option} 100000-165535 USER` (a range that nobody else has)"
+                ),
+            })
+        };
+        let arguments = |own: u32, range: SubordinateRange| {
+            [
+                "0".to_owned(),
+                own.to_string(),
+                "1".to_owned(),
+                "1".to_owned(),
+                range.first.to_string(),
+                IDS_OF_A_JOB.to_string(),
+            ]
+        };
+        let map_users = program(&surroundings.newuidmap, "newuidmap")?;
+        let map_groups = program(&surroundings.newgidmap, "newgidmap")?;
+        let uids = range(surroundings.subordinate_uids, "/etc/subuid", "--add-subuids")?;
+        let gids = range(surroundings.subordinate_gids, "/etc/subgid", "--add-subgids")?;
+        Ok(Self {
+            newuidmap: (map_users, arguments(surroundings.uid, uids)),
+            newgidmap: (map_groups, arguments(surroundings.gid, gids)),
+        })
+    }
+}
+
+/// Tries the namespaces and a mount in a child, so that a refusal leaves this process as it was. A mount, because
+/// `AppArmor` on Ubuntu lets a user namespace be made and then denies every capability in it.
+fn probe_namespaces() -> Result<(), SandboxError> {
+    const NO_NAMESPACE: i32 = 1;
+    const NO_MOUNT: i32 = 2;
+    let status = in_child(|| {
+        if linux::unshare(UnshareFlags::NEWUSER | UnshareFlags::NEWNS).is_err() {
+            return NO_NAMESPACE;
+        }
+        let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+        if rustix::mount::mount_change("/", private).is_err() {
+            NO_MOUNT
+        } else {
+            0
+        }
+    });
+    match status {
+        Ok(0) => Ok(()),
+        Ok(NO_MOUNT) => Err(SandboxError::Forbidden {
+            what: "mounting inside a user namespace".to_owned(),
+            why: "the kernel's security module denies it".to_owned(),
+            cure: "on Ubuntu: `sysctl kernel.apparmor_restrict_unprivileged_userns=0`, or an AppArmor profile with \
+                   `userns,` for this program"
+                .to_owned(),
+        }),
+        Ok(_) => Err(SandboxError::Forbidden {
+            what: "making a user namespace".to_owned(),
+            why: "the kernel refuses it".to_owned(),
+            cure: "`sysctl user.max_user_namespaces=15000`, on older Debian `sysctl \
+                   kernel.unprivileged_userns_clone=1`; in a container `--security-opt seccomp=unconfined \
+                   --security-opt systempaths=unconfined`"
+                .to_owned(),
+        }),
+        Err(source) => Err(forbidden_mapping(&source.to_string())),
+    }
+}
+
+/// Maps `0 → me, 1… → the subordinate range` and becomes root there.
+fn enter_management_namespace(maps: &Maps) -> Result<(), SandboxError> {
+    let failed = |source: io::Error| forbidden_mapping(&source.to_string());
+    let (unshared, waits) =
+        rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(|e| failed(e.into()))?;
+    // The helpers must run outside the new namespace: set-user-id and file capabilities hold only there.
+    let parent = rustix::process::getpid();
+    let helper = match linux::fork().map_err(failed)? {
+        Forked::Child => {
+            drop(waits);
+            let mut byte = [0_u8; 1];
+            let told = matches!(rustix::io::read(&unshared, &mut byte), Ok(1));
+            let mapped = told && run_helper(&maps.newuidmap, parent) && run_helper(&maps.newgidmap, parent);
+            linux::exit_now(i32::from(!mapped));
+        }
+        Forked::Parent(helper) => helper,
+    };
+    drop(unshared);
+    linux::unshare(UnshareFlags::NEWUSER | UnshareFlags::NEWNS).map_err(failed)?;
+    rustix::io::write(&waits, &[1]).map_err(|e| failed(e.into()))?;
+    let status = wait_for(helper).map_err(failed)?;
+    if status != 0 {
+        return Err(forbidden_mapping("newuidmap or newgidmap refused the map"));
+    }
+    let (root, group) = (rustix::process::Uid::ROOT, rustix::process::Gid::ROOT);
+    rustix::thread::set_thread_res_gid(group, group, group).map_err(|e| failed(e.into()))?;
+    rustix::thread::set_thread_res_uid(root, root, root).map_err(|e| failed(e.into()))
+}
+
+fn run_helper((program, arguments): &(PathBuf, [String; 6]), process: Pid) -> bool {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the sandbox owns the programs that map ids"
+    )]
+    let mut command = std::process::Command::new(program);
+    command.arg(process.as_raw_nonzero().to_string()).args(arguments);
+    command.status().is_ok_and(|status| status.success())
+}
+
+fn forbidden_mapping(why: &str) -> SandboxError {
+    SandboxError::Forbidden {
+        what: "mapping the subordinate ids".to_owned(),
+        why: why.to_owned(),
+        cure: "`newuidmap` and `newgidmap` must be set-user-id root, or in a container have the file capabilities \
+               `setcap cap_setuid+ep` and `cap_setgid+ep`, and the range must be free for this user"
+            .to_owned(),
+    }
+}
+
+/// Runs `act` in a forked child and gives its result as exit code.
+fn in_child(act: impl FnOnce() -> i32) -> io::Result<i32> {
+    match linux::fork()? {
+        Forked::Child => linux::exit_now(act()),
+        Forked::Parent(child) => wait_for(child),
+    }
+}
+
+fn wait_for(child: Pid) -> io::Result<i32> {
+    let ended = rustix::io::retry_on_intr(|| rustix::process::waitpid(Some(child), WaitOptions::empty()))?;
+    Ok(ended.and_then(|(_, status)| status.exit_status()).unwrap_or(-1))
+}
+
+fn find_program(name: &str, search_path: Option<&OsStr>) -> Option<PathBuf> {
+    let own = search_path.map(std::env::split_paths).into_iter().flatten();
+    let usual = ["/usr/bin", "/bin", "/usr/local/bin"].map(PathBuf::from);
+    own.filter(|folder| folder.is_absolute())
+        .chain(usual)
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file())
+}
+
+/// The hidden entry `__as-user UID GID PROGRAM ARGUMENTS…`: runs a program of the user's (ssh, a credential helper) so
+/// that it sees itself as that user and not as root of the management namespace. Returns only when that failed.
+pub fn as_user_main(arguments: &[OsString]) -> i32 {
+    const NOT_STARTED: i32 = 127;
+    let number = |position: usize| arguments.get(position)?.to_str()?.parse::<u32>().ok();
+    let (Some(uid), Some(gid), Some(program)) = (number(0), number(1), arguments.get(2)) else {
+        return NOT_STARTED;
+    };
+    if uid != 0 && become_user(uid, gid).is_err() {
+        return NOT_STARTED;
+    }
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the wrapper that owners of user programs go through"
+    )]
+    let mut command = std::process::Command::new(program);
+    drop(command.args(&arguments[3..]).exec());
+    NOT_STARTED
+}
+
+/// Makes a namespace in which root of the management namespace, that is the real user, has its real numbers.
+fn become_user(uid: u32, gid: u32) -> io::Result<()> {
+    linux::unshare(UnshareFlags::NEWUSER)?;
+    write_map(Path::new("/proc/self/setgroups"), "deny")?;
+    write_map(Path::new("/proc/self/uid_map"), &format!("{uid} 0 1"))?;
+    write_map(Path::new("/proc/self/gid_map"), &format!("{gid} 0 1"))
+}
+
+/// Writes an id map in one write, as the kernel demands.
+pub(crate) fn write_map(path: &Path, text: &str) -> io::Result<()> {
+    use std::io::Write;
+    fs::OpenOptions::new()
+        .write(true)
+        .open(path)?
+        .write_all(text.as_bytes())
+}
+
+/// The wrapper's arguments in front of a program of the user's; none when no wrapper is needed.
+pub fn as_user_arguments(identity: Identity) -> Vec<OsString> {
+    match identity {
+        Identity::Root | Identity::Nested => Vec::new(),
+        Identity::Rootless { uid, gid } => ["__as-user".to_owned(), uid.to_string(), gid.to_string()]
+            .map(OsString::from)
+            .to_vec(),
+    }
+}
+
+/// A number from the bytes that tell a machine's packhorse directories apart.
+pub(crate) fn number_of(bytes: &OsStr) -> u64 {
+    // FNV-1a: spreads, needs no secret.
+    bytes.as_bytes().iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_map_decides_what_kind_of_root_this_is() {
+        assert_eq!(
+            identity_of_root("         0          0 4294967295\n").unwrap(),
+            Identity::Root
+        );
+        assert_eq!(identity_of_root("0 100000 65536\n").unwrap(), Identity::Nested);
+        assert_eq!(
+            identity_of_root("0 1000 1\n1 100000 65536\n").unwrap(),
+            Identity::Nested
+        );
+        assert!(identity_of_root("0 1000 1\n").is_err());
+        assert!(identity_of_root("").is_err());
+    }
+
+    #[test]
+    fn a_user_without_a_range_is_told_the_cure() {
+        let surroundings = Surroundings {
+            uid: 1234,
+            gid: 1234,
+            uid_map: String::new(),
+            subordinate_uids: None,
+            subordinate_gids: None,
+            newuidmap: Some("/usr/bin/newuidmap".into()),
+            newgidmap: Some("/usr/bin/newgidmap".into()),
+        };
+        let error = enter(&surroundings).unwrap_err().to_string();
+        assert!(
+            error.contains("`/etc/subuid` gives user 1234 no range"),
+            "{error}"
+        );
+        assert!(error.contains("usermod --add-subuids"), "{error}");
+        let error = enter(&Surroundings {
+            newuidmap: None,
+            ..surroundings
+        })
+        .unwrap_err()
+        .to_string();
+        assert!(error.contains("apt install uidmap"), "{error}");
+    }
+
+    /// The first user of `/etc/subuid` that has a range; none on a machine that gives nobody one.
+    fn plain_user() -> Option<(u32, u32)> {
+        let text = fs::read_to_string("/etc/subuid").ok()?;
+        let passwd = fs::read_to_string("/etc/passwd").ok()?;
+        let name = text.split(':').next()?.to_owned();
+        let line = passwd
+            .lines()
+            .find(|line| line.starts_with(&format!("{name}:")))?;
+        let mut fields = line.split(':').skip(2);
+        Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+    }
+
+    #[test]
+    fn a_plain_user_becomes_root_of_a_namespace_of_its_own() {
+        let root = rustix::process::geteuid().is_root();
+        let Some((uid, gid)) = plain_user().filter(|_| root) else {
+            return;
+        };
+        let result = in_child(|| {
+            let (user, group) = (
+                rustix::process::Uid::from_raw(uid),
+                rustix::process::Gid::from_raw(gid),
+            );
+            let dropped = rustix::thread::set_thread_groups(&[])
+                .and_then(|()| rustix::thread::set_thread_res_gid(group, group, group))
+                .and_then(|()| rustix::thread::set_thread_res_uid(user, user, user));
+            let surroundings = Surroundings::read(None, None);
+            if dropped.is_err() || surroundings.uid != uid {
+                return 2;
+            }
+            if enter(&surroundings).ok() != Some(Identity::Rootless { uid, gid }) {
+                return 3;
+            }
+            let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+            if !rustix::process::getuid().is_root() || identity_of_root(&map).ok() != Some(Identity::Nested) {
+                return 4;
+            }
+            0
+        });
+        assert_eq!(result.unwrap(), 0);
+    }
+}

@@ -1,0 +1,328 @@
+//! Starts a monitor: makes the job's folders, sends it the spec, waits until the job is there.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::fd::BorrowedFd;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Child;
+use std::process::Stdio;
+use std::time::Duration;
+
+use crate::sandbox::certificates;
+use crate::sandbox::error::SandboxError;
+use crate::sandbox::id_range;
+use crate::sandbox::identity::IDS_OF_A_JOB;
+use crate::sandbox::identity::Identity;
+use crate::sandbox::message::IdMap;
+use crate::sandbox::message::Report;
+use crate::sandbox::message::Start;
+use crate::sandbox::message::StartBind;
+use crate::sandbox::mount::JOB_FILES;
+use crate::sandbox::socket::Socket;
+use crate::sandbox::spec::BindMode;
+use crate::sandbox::spec::JobSockets;
+use crate::sandbox::spec::JobSpec;
+use crate::sandbox::spec::NAME_SERVER;
+use crate::sandbox::spec::Network;
+use crate::sandbox::spec::USUAL_PORTS;
+use crate::sandbox::step::StepError;
+
+/// Making a job takes milliseconds; on a machine that is on its knees, seconds.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// What the monitor waits beyond the job's own wall clock, so that the worker can end it in good order.
+const MONITOR_GRACE: Duration = Duration::from_secs(30);
+/// The highest number that a job's user may have; 65534 is nobody.
+const USER_NUMBER_MAX: u32 = 65_533;
+
+/// A job that is there.
+pub(crate) struct Launched {
+    pub(crate) monitor: Child,
+    pub(crate) control: Socket,
+    pub(crate) requests: Socket,
+    pub(crate) sockets: Option<JobSockets>,
+    pub(crate) notes: Vec<String>,
+    pub(crate) limits: Vec<String>,
+    pub(crate) memory_events: Option<PathBuf>,
+    pub(crate) first_id: u32,
+}
+
+/// Starts the monitor of a job and waits until the job is there.
+pub(crate) fn launch(spec: &JobSpec) -> Result<Launched, SandboxError> {
+    check(spec)?;
+    let range = match spec.identity {
+        Identity::Root => {
+            Some(id_range::take(&spec.directory.ranges()).map_err(start_error("take a range of user ids"))?)
+        }
+        Identity::Nested | Identity::Rootless { .. } => None,
+    };
+    let ids = match &range {
+        Some(range) => IdMap {
+            first: range.first,
+            count: IDS_OF_A_JOB,
+            idmapped_mounts: true,
+        },
+        None => IdMap {
+            first: spec.identity.owner_shift(),
+            count: IDS_OF_A_JOB - 1,
+            idmapped_mounts: false,
+        },
+    };
+    make_folders(spec)?;
+    let (control, control_of_monitor) = Socket::pair().map_err(start_error("make a socket"))?;
+    let (requests, requests_of_init) = Socket::pair().map_err(start_error("make a socket"))?;
+    let mut monitor = spawn(&spec.program, control_of_monitor)?;
+    let mut descriptors: Vec<BorrowedFd<'_>> = vec![requests_of_init.as_fd(), spec.directory.lock()];
+    descriptors.extend(range.as_ref().map(|range| range.lock.as_fd()));
+    let ready = control
+        .send(&start_message(spec, ids), &descriptors)
+        .map_err(start_error("send the spec to the monitor"))
+        .and_then(|()| receive_ready(&control));
+    drop(requests_of_init);
+    let (report, sockets) = match ready {
+        Ok(ready) => ready,
+        Err(error) => {
+            control.shut_down();
+            drop(monitor.wait());
+            return Err(error);
+        }
+    };
+    let Report::Ready {
+        notes,
+        memory_events,
+        limits,
+    } = report
+    else {
+        drop(monitor.wait());
+        return Err(failure_of(report));
+    };
+    let sockets = job_sockets(spec, sockets);
+    let memory_events = memory_events.map(PathBuf::from);
+    Ok(Launched {
+        monitor,
+        control,
+        requests,
+        sockets,
+        notes,
+        limits,
+        memory_events,
+        first_id: ids.first,
+    })
+}
+
+fn check(spec: &JobSpec) -> Result<(), SandboxError> {
+    let wrong = |why: String| Err(SandboxError::Spec(why));
+    if spec.root_layers.is_empty() {
+        return wrong("the root file system has no layers".to_owned());
+    }
+    if spec.user.uid > USER_NUMBER_MAX || spec.user.gid > USER_NUMBER_MAX {
+        return wrong(format!(
+            "user {}:{} is beyond {USER_NUMBER_MAX}",
+            spec.user.uid, spec.user.gid
+        ));
+    }
+    let is_plain = |text: &str| !text.is_empty() && !text.contains([':', '\n', '\0', '/']);
+    if !is_plain(&spec.user.name) || !is_plain(&spec.hostname) {
+        return wrong(format!("`{}` or `{}` is no name", spec.user.name, spec.hostname));
+    }
+    let targets = spec.binds.iter().map(|bind| bind.target.as_path());
+    match targets
+        .chain([spec.user.home.as_path()])
+        .find(|path| !path.is_absolute())
+    {
+        Some(path) => wrong(format!("`{}` is not an absolute path", path.display())),
+        None => Ok(()),
+    }
+}
+
+/// Makes what the job writes to, owned by whom it must be owned by.
+fn make_folders(spec: &JobSpec) -> Result<(), SandboxError> {
+    let shift = spec.identity.owner_shift();
+    let root = (shift, shift);
+    let user = (spec.user.uid + shift, spec.user.gid + shift);
+    let files = spec.directory.path().join(JOB_FILES);
+    let layers = &spec.layers.directory;
+    let folders = [
+        (files.clone(), 0o755, root),
+        (files.join("upper"), 0o755, root),
+        (files.join("work"), 0o700, root),
+        (files.join("tmp"), 0o1777, root),
+        (files.join("etc"), 0o755, root),
+        (layers.clone(), 0o700, root),
+        (layers.join("upper"), 0o755, user),
+        (layers.join("work"), 0o700, root),
+    ];
+    for (path, mode, owner) in folders {
+        make_folder(&path, mode, owner).map_err(start_error_at("make", &path))?;
+    }
+    let way_out = spec.network != Network::None;
+    let name_server = if way_out {
+        format!("nameserver {NAME_SERVER}\noptions edns0\n")
+    } else {
+        String::new()
+    };
+    let hosts = format!(
+        "127.0.0.1 localhost {0}\n::1 localhost ip6-localhost ip6-loopback {0}\n",
+        spec.hostname
+    );
+    let hostname = format!("{}\n", spec.hostname);
+    for (name, text) in [
+        ("resolv.conf", name_server),
+        ("hosts", hosts),
+        ("hostname", hostname),
+    ] {
+        let path = files.join("etc").join(name);
+        write_file(&path, &text, root).map_err(start_error_at("write", &path))?;
+    }
+    Ok(())
+}
+
+fn make_folder(path: &Path, mode: u32, (uid, gid): (u32, u32)) -> io::Result<()> {
+    match fs::DirBuilder::new().mode(mode).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => {
+            std::os::unix::fs::chown(path, Some(uid), Some(gid))?;
+            // Again, because the umask took part in making it.
+            fs::set_permissions(path, fs::Permissions::from_mode(mode))
+        }
+    }
+}
+
+fn write_file(path: &Path, text: &str, (uid, gid): (u32, u32)) -> io::Result<()> {
+    fs::write(path, text)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o644))?;
+    std::os::unix::fs::chown(path, Some(uid), Some(gid))
+}
+
+fn spawn(program: &Path, control: Socket) -> Result<Child, SandboxError> {
+    #[expect(clippy::disallowed_methods, reason = "the sandbox owns its monitors")]
+    let mut command = std::process::Command::new(program);
+    command.arg("__monitor").env_clear().current_dir("/");
+    command
+        .stdin(Stdio::from(OwnedFd::from(control)))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command.spawn().map_err(start_error("start the monitor"))
+}
+
+fn start_message(spec: &JobSpec, ids: IdMap) -> Start {
+    let os_strings =
+        |paths: &[PathBuf]| -> Vec<OsString> { paths.iter().map(|path| path.clone().into()).collect() };
+    let workspace = StartBind {
+        source: spec.workspace.clone().into(),
+        target: "/workspace".into(),
+        read_only: false,
+        only_over_existing: false,
+    };
+    let named = spec.binds.iter().map(|bind| StartBind {
+        source: bind.source.clone().into(),
+        target: bind.target.clone().into(),
+        read_only: bind.mode == BindMode::ReadOnly,
+        only_over_existing: false,
+    });
+    let certificates = spec
+        .environment_ca
+        .iter()
+        .flat_map(|bundle| certificates::binds(bundle));
+    let lifetime = spec.limits.timeout + spec.grace + MONITOR_GRACE;
+    Start {
+        id: spec.directory.id().to_owned(),
+        directory: spec.directory.path().into(),
+        ids,
+        root_layers: os_strings(&spec.root_layers),
+        layers_lowers: os_strings(&spec.layers.lowers),
+        layers_directory: spec.layers.directory.clone().into(),
+        layers_volatile: spec.layers.volatile,
+        binds: std::iter::once(workspace)
+            .chain(named)
+            .chain(certificates)
+            .collect(),
+        uid: spec.user.uid,
+        gid: spec.user.gid,
+        user_name: spec.user.name.clone(),
+        home: spec.user.home.clone().into(),
+        hostname: spec.hostname.clone(),
+        ports: ports(&spec.network),
+        memory_bytes_max: spec.limits.memory_bytes_max,
+        processes_max: spec.limits.processes_max,
+        lifetime_ms_max: u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX),
+    }
+}
+
+fn ports(network: &Network) -> Option<Vec<u16>> {
+    match network {
+        Network::None => None,
+        Network::Listeners { ports } => {
+            let mut all: Vec<u16> = USUAL_PORTS.iter().chain(ports).copied().collect();
+            all.sort_unstable();
+            all.dedup();
+            Some(all)
+        }
+    }
+}
+
+fn receive_ready(control: &Socket) -> Result<(Report, Vec<OwnedFd>), SandboxError> {
+    let failed = || start_error("hear from the monitor");
+    control.limit_wait(START_TIMEOUT).map_err(failed())?;
+    let received = control.receive::<Report>().map_err(failed())?;
+    control.limit_wait(Duration::ZERO).map_err(failed())?;
+    received.ok_or_else(|| failed()(io::Error::other("it died")))
+}
+
+fn failure_of(report: Report) -> SandboxError {
+    match report {
+        Report::Failed(StepError { step, why, number }) if is_forbidden(number) => SandboxError::Forbidden {
+            what: format!("cannot {step}"),
+            why,
+            cure: "run `packhorse doctor`; in a container allow it with `--security-opt seccomp=unconfined \
+                   --security-opt systempaths=unconfined` (and `apparmor=unconfined`)"
+                .to_owned(),
+        },
+        Report::Failed(StepError { step, why, .. }) => SandboxError::Start { step, why },
+        Report::Ended { why, .. } => SandboxError::Start {
+            step: "make the job".to_owned(),
+            why,
+        },
+        Report::Ready { .. } => SandboxError::Start {
+            step: "make the job".to_owned(),
+            why: "no reason".to_owned(),
+        },
+    }
+}
+
+fn is_forbidden(number: Option<i32>) -> bool {
+    matches!(
+        number,
+        Some(libc::EPERM | libc::EACCES | libc::ENOSYS | libc::ENOSPC | libc::EUSERS)
+    )
+}
+
+fn job_sockets(spec: &JobSpec, sockets: Vec<OwnedFd>) -> Option<JobSockets> {
+    if spec.network == Network::None {
+        return None;
+    }
+    let mut sockets = sockets.into_iter();
+    let dns = sockets.next()?;
+    Some(JobSockets {
+        dns,
+        tcp: sockets.collect(),
+    })
+}
+
+fn start_error(step: &'static str) -> impl FnOnce(io::Error) -> SandboxError {
+    move |source| SandboxError::Start {
+        step: step.to_owned(),
+        why: source.to_string(),
+    }
+}
+
+fn start_error_at(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> SandboxError {
+    let path = path.to_owned();
+    move |source| SandboxError::Directory { action, path, source }
+}

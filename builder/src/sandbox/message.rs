@@ -1,0 +1,136 @@
+//! What worker, monitor and init say to each other.
+
+use std::ffi::OsString;
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::sandbox::step::StepError;
+
+/// The first message to a monitor. With it: the socket of init, the lock of the job directory, the lock of the id
+/// range if there is one.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Start {
+    pub(crate) id: String,
+    pub(crate) directory: OsString,
+    pub(crate) ids: IdMap,
+    pub(crate) root_layers: Vec<OsString>,
+    pub(crate) layers_lowers: Vec<OsString>,
+    pub(crate) layers_directory: OsString,
+    pub(crate) layers_volatile: bool,
+    pub(crate) binds: Vec<StartBind>,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) user_name: String,
+    pub(crate) home: OsString,
+    pub(crate) hostname: String,
+    /// Ports to listen on; none: no way out.
+    pub(crate) ports: Option<Vec<u16>>,
+    pub(crate) memory_bytes_max: Option<u64>,
+    pub(crate) processes_max: u64,
+    /// After this many milliseconds the monitor kills everything, whatever the worker does.
+    pub(crate) lifetime_ms_max: u64,
+}
+
+/// The ids of a job as the worker sees them: 0 inside is `first` outside.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct IdMap {
+    pub(crate) first: u32,
+    pub(crate) count: u32,
+    /// Whether mounts are mapped too; else owners on disk are already the outside ones.
+    pub(crate) idmapped_mounts: bool,
+}
+
+/// One bind of a [`Start`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct StartBind {
+    pub(crate) source: OsString,
+    pub(crate) target: OsString,
+    pub(crate) read_only: bool,
+    /// Leave it out when the job has nothing at `target`.
+    pub(crate) only_over_existing: bool,
+}
+
+/// Monitor to init while the job is being made.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Setup {
+    /// The ids are mapped and the cgroup is joined.
+    IdsMapped,
+    /// Mounts, as descriptors; `more` follow.
+    Mounts { more: bool },
+}
+
+/// Init to monitor, and monitor to worker: how making the job ended.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Report {
+    /// It runs. With it, if the job has a way out: the name server's socket, then the listeners.
+    Ready {
+        notes: Vec<String>,
+        memory_events: Option<OsString>,
+        limits: Vec<String>,
+    },
+    /// It does not.
+    Failed(StepError),
+    /// It ended; `out_of_memory` if the kernel killed something for memory.
+    Ended { out_of_memory: bool, why: String },
+}
+
+/// Worker to init. With each: the socket for the answer.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Request {
+    /// Start a command. With it: its stdout and stderr.
+    Run(RunRequest),
+    /// Send a signal to a command's process group.
+    Signal { command: u64, signal: i32 },
+    /// Kill every process but init.
+    Sweep,
+    /// Mount `/layers`.
+    AttachLayers,
+    /// Connect to a TCP port on the job's loopback.
+    Connect { port: u16 },
+    /// A file call, done by a process of the job's user.
+    File(FileRequest),
+}
+
+/// A command to start.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct RunRequest {
+    pub(crate) command: u64,
+    pub(crate) arguments: Vec<OsString>,
+    pub(crate) environment: Vec<(OsString, OsString)>,
+    pub(crate) working_directory: OsString,
+}
+
+/// A file call.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum FileRequest {
+    /// Open a regular file for reading; the descriptor comes with the answer.
+    Open { path: OsString },
+    /// Open a folder for reading; the descriptor comes with the answer.
+    OpenDirectory { path: OsString },
+    /// Replace a file. With it: a memfd with the contents.
+    Write { path: OsString, mode: u32 },
+    /// Make a folder and its parents.
+    MakeDirectory { path: OsString },
+    /// Rename.
+    Rename { from: OsString, to: OsString },
+    /// Remove a tree.
+    Remove { path: OsString },
+}
+
+/// Init, or a process of the job's user, to the worker.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Answer {
+    /// A command exited.
+    Exited { code: i32 },
+    /// A signal ended a command.
+    Killed { signal: i32 },
+    /// A command's program could not be started.
+    NotStarted { why: String },
+    /// Done; a descriptor comes with it if one was asked for.
+    Done,
+    /// There is no such file or folder.
+    Missing,
+    /// It failed.
+    Failed { why: String },
+}

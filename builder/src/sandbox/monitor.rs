@@ -1,0 +1,290 @@
+//! The monitor: one small process a job, between worker and init. It makes the namespaces, and when the worker is gone
+//! or the time is up it kills everything.
+
+use std::fs;
+use std::os::fd::AsFd;
+use std::os::fd::BorrowedFd;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::Duration;
+use std::time::Instant;
+
+use rustix::event::PollFd;
+use rustix::event::PollFlags;
+use rustix::event::Timespec;
+use rustix::process::Pid;
+use rustix::process::Signal;
+use rustix::process::WaitId;
+use rustix::process::WaitIdOptions;
+
+use crate::sandbox::cgroup;
+use crate::sandbox::cgroup::Cgroup;
+use crate::sandbox::cgroup::Limited;
+use crate::sandbox::filter::Filters;
+use crate::sandbox::identity;
+use crate::sandbox::init;
+use crate::sandbox::init::Init;
+use crate::sandbox::linux;
+use crate::sandbox::linux::Forked;
+use crate::sandbox::message::Report;
+use crate::sandbox::message::Setup;
+use crate::sandbox::message::Start;
+use crate::sandbox::mount;
+use crate::sandbox::socket::DESCRIPTORS_MAX;
+use crate::sandbox::socket::Socket;
+use crate::sandbox::step::Step;
+use crate::sandbox::step::StepError;
+
+/// How long init may take to build the job.
+const SETUP_TIMEOUT: Duration = Duration::from_secs(50);
+/// How often memory is looked at where no cgroup limits it.
+const WATCH_INTERVAL: Duration = Duration::from_millis(500);
+
+/// The hidden entry `__monitor`: the control socket is standard input. Ends when the job has ended.
+pub fn main() -> i32 {
+    const REFUSED: i32 = 125;
+    let Ok(control) = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3) else {
+        return REFUSED;
+    };
+    let control = Socket::from(control);
+    let Ok(Some((start, descriptors))) = control.receive::<Start>() else {
+        return REFUSED;
+    };
+    match monitor(&control, start, descriptors) {
+        Ok(ended) => {
+            // A worker that is gone does not read it.
+            drop(control.send(&ended, &[]));
+            0
+        }
+        Err(error) => {
+            drop(control.send(&Report::Failed(error), &[]));
+            REFUSED
+        }
+    }
+}
+
+fn monitor(control: &Socket, start: Start, descriptors: Vec<OwnedFd>) -> Result<Report, StepError> {
+    let mut descriptors = descriptors.into_iter();
+    let requests = descriptors
+        .next()
+        .ok_or(rustix::io::Errno::BADF)
+        .step(|| "receive the job's socket".to_owned())?;
+    // The locks of job directory and id range stay open until this process ends.
+    let _locks: Vec<OwnedFd> = descriptors.collect();
+    let deadline = Instant::now() + Duration::from_millis(start.lifetime_ms_max);
+    let cgroup = Cgroup::make(Limited {
+        job_directory: Path::new(&start.directory),
+        id: &start.id,
+        memory_bytes_max: start.memory_bytes_max,
+        processes_max: start.processes_max,
+    });
+    let result = run_job(control, start, requests.into(), &cgroup, deadline);
+    cgroup.remove();
+    result
+}
+
+fn run_job(
+    control: &Socket,
+    start: Start,
+    requests: Socket,
+    cgroup: &Cgroup,
+    deadline: Instant,
+) -> Result<Report, StepError> {
+    let filters = Filters::compile().map_err(|why| StepError {
+        step: "compile the filters".to_owned(),
+        why,
+        number: None,
+    })?;
+    let (setup, setup_of_init) = Socket::pair().step(|| "make a socket".to_owned())?;
+    let namespaces = libc::CLONE_NEWUSER
+        | libc::CLONE_NEWNS
+        | libc::CLONE_NEWPID
+        | libc::CLONE_NEWIPC
+        | libc::CLONE_NEWUTS
+        | libc::CLONE_NEWNET;
+    let forked =
+        linux::clone_into(namespaces, cgroup.birthplace()).step(|| "make the namespaces".to_owned())?;
+    let (pid, pidfd) = match forked {
+        Forked::Child => {
+            drop(setup);
+            let process_limit = (!cgroup.limits_processes).then_some(start.processes_max);
+            init::main(
+                Init {
+                    start,
+                    filters,
+                    requests,
+                    process_limit,
+                },
+                &setup_of_init,
+            );
+        }
+        Forked::Parent(parent) => parent,
+    };
+    drop((setup_of_init, requests));
+    let ended = make_ready(control, &start, pid, &setup, cgroup)
+        .map(|()| wait_for_end(control, &start, pid, &pidfd, deadline, cgroup));
+    kill(&pidfd);
+    let out_of_memory = killed_for_memory(cgroup) > 0;
+    ended.map(|end| Report::Ended {
+        out_of_memory: out_of_memory || end.over_memory,
+        why: end.why,
+    })
+}
+
+/// Maps ids, joins cgroups, hands over the mounts, and tells the worker that the job is there.
+fn make_ready(
+    control: &Socket,
+    start: &Start,
+    pid: Pid,
+    setup: &Socket,
+    cgroup: &Cgroup,
+) -> Result<(), StepError> {
+    let process = format!("/proc/{}", pid.as_raw_nonzero());
+    let map = format!("0 {} {}", start.ids.first, start.ids.count);
+    for file in ["uid_map", "gid_map"] {
+        let path = format!("{process}/{file}");
+        identity::write_map(Path::new(&path), &map).step(|| format!("map the job's ids ({map})"))?;
+    }
+    cgroup.join(pid).step(|| "join the job's cgroups".to_owned())?;
+    let died = || "make the job: its first process died or was too slow".to_owned();
+    setup.limit_wait(SETUP_TIMEOUT).step(died)?;
+    setup.send(&Setup::IdsMapped, &[]).step(died)?;
+    let user_namespace =
+        fs::File::open(format!("{process}/ns/user")).step(|| "open the user namespace".to_owned())?;
+    let id_map = start.ids.idmapped_mounts.then_some(user_namespace.as_fd());
+    let mounts = mount::open_all(start, id_map)?;
+    let borrowed: Vec<BorrowedFd<'_>> = mounts.iter().map(AsFd::as_fd).collect();
+    let mut chunks = borrowed.chunks(DESCRIPTORS_MAX).peekable();
+    while let Some(chunk) = chunks.next() {
+        setup
+            .send(
+                &Setup::Mounts {
+                    more: chunks.peek().is_some(),
+                },
+                chunk,
+            )
+            .step(died)?;
+    }
+    let received = setup.receive::<Report>().step(died)?;
+    let (report, sockets) = received.ok_or(rustix::io::Errno::PIPE).step(died)?;
+    match report {
+        Report::Failed(error) => Err(error),
+        Report::Ready { notes, .. } => {
+            let report = Report::Ready {
+                notes: notes.into_iter().chain(cgroup.notes.iter().cloned()).collect(),
+                memory_events: cgroup
+                    .memory_events
+                    .as_ref()
+                    .map(|path| path.clone().into_os_string()),
+                limits: cgroup.limits.clone(),
+            };
+            let sockets: Vec<BorrowedFd<'_>> = sockets.iter().map(AsFd::as_fd).collect();
+            control
+                .send(&report, &sockets)
+                .step(|| "tell the worker".to_owned())
+        }
+        Report::Ended { why, .. } => Err(StepError {
+            step: "make the job".to_owned(),
+            why,
+            number: None,
+        }),
+    }
+}
+
+struct End {
+    why: String,
+    over_memory: bool,
+}
+
+/// Waits for the end of init, of the worker or of the time.
+fn wait_for_end(
+    control: &Socket,
+    start: &Start,
+    pid: Pid,
+    pidfd: &OwnedFd,
+    deadline: Instant,
+    cgroup: &Cgroup,
+) -> End {
+    let watched = start.memory_bytes_max.filter(|_| cgroup.memory_events.is_none());
+    let end = |why: &str, over_memory| End {
+        why: why.to_owned(),
+        over_memory,
+    };
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let wait = if watched.is_some() {
+            left.min(WATCH_INTERVAL)
+        } else {
+            left
+        };
+        let mut polled = [
+            PollFd::new(pidfd, PollFlags::IN),
+            PollFd::new(control, PollFlags::IN),
+        ];
+        let timeout = Timespec::try_from(wait).ok();
+        match rustix::event::poll(&mut polled, timeout.as_ref()) {
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(error) => return end(&error.to_string(), false),
+            Ok(_) => {}
+        }
+        if !polled[0].revents().is_empty() {
+            return end("its first process died", false);
+        }
+        if !polled[1].revents().is_empty() {
+            return end("the worker let go of it", false);
+        }
+        if Instant::now() >= deadline {
+            return end("its time was up", false);
+        }
+        if let Some(limit) = watched
+            && memory_of_tree(pid) > limit
+        {
+            return end("it used more memory than it may", true);
+        }
+    }
+}
+
+fn kill(pidfd: &OwnedFd) {
+    // The end of PID 1 is the end of every process of its namespace; waiting for it waits for all of them.
+    let _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL);
+    let _ = rustix::io::retry_on_intr(|| {
+        rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED)
+    });
+}
+
+fn killed_for_memory(cgroup: &Cgroup) -> u64 {
+    let text = cgroup
+        .memory_events
+        .as_ref()
+        .and_then(|path| fs::read_to_string(path).ok());
+    cgroup::out_of_memory_kills(&text.unwrap_or_default())
+}
+
+/// Proportional memory of a process and all below it, in bytes; 0 for what cannot be read.
+fn memory_of_tree(pid: Pid) -> u64 {
+    let mut waiting = vec![pid.as_raw_nonzero().get()];
+    let mut bytes = 0;
+    while let Some(process) = waiting.pop() {
+        let rollup = fs::read_to_string(format!("/proc/{process}/smaps_rollup")).unwrap_or_default();
+        let kilobytes = rollup.lines().find_map(|line| {
+            line.strip_prefix("Pss:")?
+                .split_whitespace()
+                .next()?
+                .parse::<u64>()
+                .ok()
+        });
+        bytes += kilobytes.unwrap_or(0) * 1024;
+        let Ok(threads) = fs::read_dir(format!("/proc/{process}/task")) else {
+            continue;
+        };
+        for thread in threads.flatten() {
+            let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+            waiting.extend(
+                children
+                    .split_whitespace()
+                    .filter_map(|child| child.parse::<i32>().ok()),
+            );
+        }
+    }
+    bytes
+}

@@ -1,0 +1,379 @@
+//! A job of our own runner, as the worker holds it.
+
+use std::fs;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::fd::BorrowedFd;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Child;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
+
+use rustix::event::PollFd;
+use rustix::event::PollFlags;
+use rustix::event::Timespec;
+use rustix::process::Pid;
+use rustix::process::PidfdFlags;
+
+use crate::model::limits::Limits;
+use crate::sandbox::certificates;
+use crate::sandbox::cgroup;
+use crate::sandbox::command::Command;
+use crate::sandbox::command::Exit;
+use crate::sandbox::directory::JobDirectory;
+use crate::sandbox::error::SandboxError;
+use crate::sandbox::files;
+use crate::sandbox::job::Entry;
+use crate::sandbox::job::Job;
+use crate::sandbox::job::JobError;
+use crate::sandbox::job::Output;
+use crate::sandbox::launch;
+use crate::sandbox::message::Answer;
+use crate::sandbox::message::FileRequest;
+use crate::sandbox::message::Report;
+use crate::sandbox::message::Request;
+use crate::sandbox::running;
+use crate::sandbox::socket::Socket;
+use crate::sandbox::spec::JobSockets;
+use crate::sandbox::spec::JobSpec;
+use crate::sandbox::spec::Variables;
+
+/// How long the end of a job may take before its monitor is killed too.
+const END_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the monitor may take to say why a job died.
+const REASON_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A running job. Dropping it kills everything inside and removes its directory.
+pub struct NativeJob {
+    pub(crate) shared: Arc<Shared>,
+    requests: Socket,
+    monitor: Mutex<Child>,
+    directory: JobDirectory,
+    sockets: Mutex<Option<JobSockets>>,
+    /// Why the job died, once somebody asked.
+    ended: Mutex<Option<(bool, String)>>,
+    notes: Vec<String>,
+    rung: String,
+    first_id: u32,
+    memory_events: Option<PathBuf>,
+    pub(crate) limits: Limits,
+    pub(crate) grace: Duration,
+    pub(crate) deadline: Instant,
+    pub(crate) variables: Variables,
+    next_command: AtomicU64,
+}
+
+/// What a [`KillHandle`] shares with its job.
+pub(crate) struct Shared {
+    control: Socket,
+    cancelled: AtomicBool,
+}
+
+/// Kills a job from another thread.
+#[derive(Clone)]
+pub struct KillHandle(Arc<Shared>);
+
+impl KillHandle {
+    /// Kills everything inside at once; what is running returns [`Exit::Cancelled`].
+    pub fn kill(&self) {
+        self.0.cancelled.store(true, Ordering::SeqCst);
+        self.0.control.shut_down();
+    }
+}
+
+impl NativeJob {
+    /// Starts a job; its wall clock begins.
+    pub fn start(spec: JobSpec) -> Result<Self, SandboxError> {
+        let deadline = Instant::now() + spec.limits.timeout;
+        let launched = launch::launch(&spec).inspect_err(|_| drop(spec.directory.remove()))?;
+        let limits_in_force = launched.limits.join(", ");
+        Ok(Self {
+            shared: Arc::new(Shared {
+                control: launched.control,
+                cancelled: AtomicBool::new(false),
+            }),
+            requests: launched.requests,
+            monitor: Mutex::new(launched.monitor),
+            sockets: Mutex::new(launched.sockets),
+            ended: Mutex::new(None),
+            notes: launched.notes,
+            rung: format!("{}; {limits_in_force}", spec.identity.rung()),
+            first_id: launched.first_id,
+            memory_events: launched.memory_events,
+            variables: spec
+                .environment_ca
+                .as_ref()
+                .map(|_| certificates::variables())
+                .unwrap_or_default(),
+            directory: spec.directory,
+            limits: spec.limits,
+            grace: spec.grace,
+            deadline,
+            next_command: AtomicU64::new(1),
+        })
+    }
+
+    /// What is missing on this machine, in sentences for the log.
+    pub fn notes(&self) -> Vec<String> {
+        self.notes.clone()
+    }
+
+    /// The rung that is in force and the limits that hold, in words for log and report.
+    pub fn rung(&self) -> &str {
+        &self.rung
+    }
+
+    /// What to subtract from an owner that is seen through [`Job::open_directory`] to get the natural one.
+    pub fn first_id(&self) -> u32 {
+        self.first_id
+    }
+
+    /// The job's directory.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The sockets of a job with a way out; once. Close them when the job ends.
+    pub fn take_sockets(&self) -> Option<JobSockets> {
+        lock(&self.sockets).take()
+    }
+
+    /// Kills the job from another thread.
+    pub fn kill_handle(&self) -> KillHandle {
+        KillHandle(Arc::clone(&self.shared))
+    }
+
+    /// A TCP connection to a port on the job's own loopback.
+    pub fn connect_inside(&self, port: u16) -> Result<OwnedFd, JobError> {
+        let during = format!("connecting to port {port} inside");
+        let file_error = |why: String| JobError::File {
+            action: "connect to",
+            path: format!("localhost:{port}"),
+            why,
+        };
+        match self.ask(&during, &Request::Connect { port }, &[])? {
+            (Answer::Done, Some(socket)) => Ok(socket),
+            (Answer::Failed { why }, _) => Err(file_error(why)),
+            _ => Err(file_error("no socket came".to_owned())),
+        }
+    }
+
+    /// Sends a request and gives back the socket on which the answers come.
+    pub(crate) fn send(
+        &self,
+        during: &str,
+        request: &Request,
+        with: &[BorrowedFd<'_>],
+    ) -> Result<Socket, JobError> {
+        if self.is_cancelled() {
+            return Err(JobError::Cancelled);
+        }
+        let ended = |error: io::Error| JobError::Ended {
+            during: during.to_owned(),
+            why: error.to_string(),
+        };
+        let (answers, answer) = Socket::pair().map_err(ended)?;
+        let mut descriptors = vec![answer.as_fd()];
+        descriptors.extend(with);
+        match self.requests.send(request, &descriptors) {
+            Ok(()) => Ok(answers),
+            Err(_) => Err(self.death(during)),
+        }
+    }
+
+    /// Sends a request and waits for its one answer.
+    pub(crate) fn ask(
+        &self,
+        during: &str,
+        request: &Request,
+        with: &[BorrowedFd<'_>],
+    ) -> Result<(Answer, Option<OwnedFd>), JobError> {
+        let answers = self.send(during, request, with)?;
+        match answers.receive::<Answer>() {
+            Ok(Some((answer, descriptors))) => Ok((answer, descriptors.into_iter().next())),
+            Ok(None) | Err(_) => Err(self.death(during)),
+        }
+    }
+
+    pub(crate) fn ask_file(
+        &self,
+        during: &str,
+        request: FileRequest,
+        with: &[BorrowedFd<'_>],
+    ) -> Result<(Answer, Option<OwnedFd>), JobError> {
+        self.ask(during, &Request::File(request), with)
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.shared.cancelled.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn next_command(&self) -> u64 {
+        self.next_command.fetch_add(1, Ordering::SeqCst)
+    }
+
+    /// How many of the job's processes the kernel has killed for memory until now.
+    pub(crate) fn memory_kills(&self) -> u64 {
+        let text = self
+            .memory_events
+            .as_ref()
+            .and_then(|path| fs::read_to_string(path).ok());
+        cgroup::out_of_memory_kills(&text.unwrap_or_default())
+    }
+
+    /// Ends the job at once, for good.
+    pub(crate) fn end(&self) {
+        self.shared.control.shut_down();
+    }
+
+    /// Whether the job died for memory, and why it died.
+    pub(crate) fn reason(&self) -> (bool, String) {
+        let mut ended = lock(&self.ended);
+        if let Some(known) = ended.as_ref() {
+            return known.clone();
+        }
+        let mut polled = [PollFd::new(&self.shared.control, PollFlags::IN)];
+        let timeout = Timespec::try_from(REASON_TIMEOUT).ok();
+        if !matches!(rustix::event::poll(&mut polled, timeout.as_ref()), Ok(1..)) {
+            // The job lives; what was lost is one process of it.
+            return (false, "no answer came".to_owned());
+        }
+        let told = self.shared.control.receive::<Report>().ok().flatten();
+        let reason = match told {
+            Some((Report::Ended { out_of_memory, why }, _)) => (out_of_memory, why),
+            Some((Report::Failed(error), _)) => (false, error.to_string()),
+            Some((Report::Ready { .. }, _)) | None => (false, "its monitor is gone".to_owned()),
+        };
+        ended.insert(reason).clone()
+    }
+
+    pub(crate) fn death(&self, during: &str) -> JobError {
+        if self.is_cancelled() {
+            return JobError::Cancelled;
+        }
+        JobError::Ended {
+            during: during.to_owned(),
+            why: self.reason().1,
+        }
+    }
+
+    fn done(
+        &self,
+        during: &str,
+        action: &'static str,
+        path: &Path,
+        request: &Request,
+    ) -> Result<(), JobError> {
+        let why = match self.ask(during, request, &[])?.0 {
+            Answer::Done => return Ok(()),
+            Answer::Failed { why } => why,
+            other => format!("an odd answer: {other:?}"),
+        };
+        Err(JobError::File {
+            action,
+            path: path.display().to_string(),
+            why,
+        })
+    }
+}
+
+impl Job for NativeJob {
+    fn run(&self, command: &Command, output: Output<'_>) -> Result<Exit, JobError> {
+        running::run(self, command, output)
+    }
+
+    fn sweep(&self) -> Result<(), JobError> {
+        self.done("killing what is left", "sweep", Path::new("/"), &Request::Sweep)
+    }
+
+    fn attach_layers(&self) -> Result<(), JobError> {
+        self.done(
+            "attaching the layers",
+            "attach",
+            Path::new("/layers"),
+            &Request::AttachLayers,
+        )
+    }
+
+    fn read_file(&self, path: &Path, size_bytes_max: u64) -> Result<Option<Vec<u8>>, JobError> {
+        files::read_file(self, path, size_bytes_max)
+    }
+
+    fn list(&self, path: &Path, entries_max: usize) -> Result<Vec<Entry>, JobError> {
+        files::list(self, path, entries_max)
+    }
+
+    fn write_file(&self, path: &Path, contents: &[u8], mode: u32) -> Result<(), JobError> {
+        files::write_file(self, path, contents, mode)
+    }
+
+    fn make_directory(&self, path: &Path) -> Result<(), JobError> {
+        files::change(
+            self,
+            "make",
+            path,
+            FileRequest::MakeDirectory { path: path.into() },
+        )
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Result<(), JobError> {
+        files::change(
+            self,
+            "rename",
+            from,
+            FileRequest::Rename {
+                from: from.into(),
+                to: to.into(),
+            },
+        )
+    }
+
+    fn remove(&self, path: &Path) -> Result<(), JobError> {
+        files::change(self, "remove", path, FileRequest::Remove { path: path.into() })
+    }
+
+    fn open_directory(&self, path: &Path) -> Result<OwnedFd, JobError> {
+        files::open_directory(self, path)
+    }
+}
+
+impl Drop for NativeJob {
+    fn drop(&mut self) {
+        self.end();
+        // They keep the job's network namespace.
+        drop(self.take_sockets());
+        let mut monitor = lock(&self.monitor);
+        if !ends_within(&monitor, END_TIMEOUT) {
+            // Init dies with it.
+            drop(monitor.kill());
+        }
+        drop(monitor.wait());
+        // What cannot be removed is left for the janitor.
+        drop(self.directory.remove());
+    }
+}
+
+/// Whether a child that nobody has waited for ends in time.
+fn ends_within(child: &Child, timeout: Duration) -> bool {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let Some(Ok(pidfd)) = pid.map(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty())) else {
+        return false;
+    };
+    let timeout = Timespec::try_from(timeout).ok();
+    let ended = rustix::io::retry_on_intr(|| {
+        rustix::event::poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], timeout.as_ref())
+    });
+    matches!(ended, Ok(1..))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

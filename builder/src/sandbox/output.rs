@@ -1,0 +1,102 @@
+//! A command's output on its way to whoever watches, with a cap for both streams together.
+
+use std::os::fd::OwnedFd;
+
+use rustix::io::Errno;
+
+use crate::events::Stream;
+use crate::sandbox::job::Output;
+
+/// Bytes of one read; a pipe holds this much.
+const CHUNK_BYTES: usize = 64 << 10;
+
+/// Counts what was passed on and what was dropped.
+pub(crate) struct Capped<'a> {
+    output: Output<'a>,
+    bytes_left: u64,
+    bytes_dropped: u64,
+    buffer: Vec<u8>,
+}
+
+impl<'a> Capped<'a> {
+    /// Passes on at most `bytes_max`.
+    pub(crate) fn new(output: Output<'a>, bytes_max: u64) -> Self {
+        Self {
+            output,
+            bytes_left: bytes_max,
+            bytes_dropped: 0,
+            buffer: vec![0; CHUNK_BYTES],
+        }
+    }
+
+    /// Reads once from a pipe that does not block. False at its end.
+    pub(crate) fn read_from(&mut self, pipe: &OwnedFd, stream: Stream) -> Result<bool, Errno> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let read = rustix::io::retry_on_intr(|| rustix::io::read(pipe, &mut buffer[..]));
+        let result = match read {
+            Ok(0) => Ok(false),
+            Ok(count) => {
+                self.pass_on(stream, &buffer[..count]);
+                Ok(true)
+            }
+            Err(error) => Err(error),
+        };
+        self.buffer = buffer;
+        result
+    }
+
+    fn pass_on(&mut self, stream: Stream, bytes: &[u8]) {
+        let kept = usize::try_from(self.bytes_left)
+            .unwrap_or(usize::MAX)
+            .min(bytes.len());
+        if kept > 0 {
+            (self.output)(stream, &bytes[..kept]);
+        }
+        self.bytes_left -= kept as u64;
+        self.bytes_dropped += (bytes.len() - kept) as u64;
+    }
+
+    /// Adds a line of our own.
+    pub(crate) fn note(&self, text: &str) {
+        (self.output)(Stream::Stderr, format!("{text}\n").as_bytes());
+    }
+
+    /// Says how much was dropped, if anything was.
+    pub(crate) fn finish(&self) {
+        if self.bytes_dropped > 0 {
+            (self.output)(
+                Stream::Stderr,
+                format!("\n… {} bytes of output dropped\n", self.bytes_dropped).as_bytes(),
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[test]
+    fn what_is_over_the_cap_is_counted_once_for_both_streams() {
+        let seen = Mutex::new(Vec::new());
+        let watch = |stream: Stream, bytes: &[u8]| seen.lock().unwrap().push((stream, bytes.to_vec()));
+        let mut capped = Capped::new(&watch, 5);
+        capped.pass_on(Stream::Stdout, b"abc");
+        capped.pass_on(Stream::Stderr, b"defg");
+        capped.pass_on(Stream::Stdout, b"h");
+        capped.finish();
+        let seen = seen.into_inner().unwrap();
+        assert_eq!(seen[0], (Stream::Stdout, b"abc".to_vec()));
+        assert_eq!(seen[1], (Stream::Stderr, b"de".to_vec()));
+        assert_eq!(
+            seen[2],
+            (
+                Stream::Stderr,
+                "\n… 3 bytes of output dropped\n".as_bytes().to_vec()
+            )
+        );
+        assert_eq!(seen.len(), 3);
+    }
+}

@@ -1,0 +1,116 @@
+//! What a job is made of: everything that `sandbox::start` needs to know.
+
+use std::ffi::OsString;
+use std::net::Ipv4Addr;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::model::limits::Limits;
+use crate::sandbox::directory::JobDirectory;
+use crate::sandbox::identity::Identity;
+
+/// The address at which the job's name server listens; it is in the job's `resolv.conf`.
+pub const NAME_SERVER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
+/// Ports that a job's connections are always taken from: ssh, http, https, git.
+pub const USUAL_PORTS: [u16; 4] = [22, 80, 443, 9418];
+
+/// One job.
+#[derive(Debug)]
+pub struct JobSpec {
+    /// Its directory, made for it; removed when the job is dropped.
+    pub directory: JobDirectory,
+    /// The program that has the entry `__monitor`; usually `/proc/self/exe`.
+    pub program: PathBuf,
+    /// Who the worker is.
+    pub identity: Identity,
+    /// Unpacked trees of the root file system, the top one first; at least one, never written.
+    pub root_layers: Vec<PathBuf>,
+    /// The trees behind `/layers`.
+    pub layers: LayersState,
+    /// A plain tree, at `/workspace` for reading and writing.
+    pub workspace: PathBuf,
+    /// More of the machine's folders and files.
+    pub binds: Vec<Bind>,
+    /// Whom commands run as.
+    pub user: User,
+    /// What they may use up.
+    pub limits: Limits,
+    /// The job's host name.
+    pub hostname: String,
+    /// Its way out.
+    pub network: Network,
+    /// A bundle of CA certificates to stand over the image's own and to be named in every command's environment.
+    pub environment_ca: Option<PathBuf>,
+    /// Time between TERM and KILL when the wall clock ends something.
+    pub grace: Duration,
+}
+
+/// The trees behind `/layers`. The kernel wants `upper` on a file system that is no overlay itself.
+#[derive(Debug, Clone)]
+pub struct LayersState {
+    /// Trees below, the newest first; none gives a plain folder.
+    pub lowers: Vec<PathBuf>,
+    /// A folder for `upper` (what the job writes; the store renames it afterwards) and `work`. Both are made if they
+    /// are missing.
+    pub directory: PathBuf,
+    /// Leave out every fsync; the pair of upper and work can then be mounted only once.
+    pub volatile: bool,
+}
+
+/// A folder or file of the machine inside the job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bind {
+    /// Where it is on the machine.
+    pub source: PathBuf,
+    /// Where it appears: an absolute path inside the job, made if it is missing.
+    pub target: PathBuf,
+    /// Whether the job may write to it.
+    pub mode: BindMode,
+}
+
+/// Whether a job may write to a bind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BindMode {
+    /// It may not.
+    ReadOnly,
+    /// It may, where owner and mode allow it.
+    ReadWrite,
+}
+
+/// Whom a job's commands run as: numbers inside the job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// The user, at most 65533.
+    pub uid: u32,
+    /// The group, at most 65533.
+    pub gid: u32,
+    /// The name that `/etc/passwd` gets if it has no line for `uid`.
+    pub name: String,
+    /// The home folder, made if it is missing.
+    pub home: PathBuf,
+}
+
+/// A job's way out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Network {
+    /// Nothing but its own loopback.
+    None,
+    /// Every connection to [`USUAL_PORTS`] and these ports is taken by listeners that the worker gets.
+    Listeners {
+        /// More ports.
+        ports: Vec<u16>,
+    },
+}
+
+/// Sockets inside a job's network namespace; close them when the job ends, they keep the namespace.
+#[derive(Debug)]
+pub struct JobSockets {
+    /// Listening TCP sockets, not blocking. `getsockname` of an accepted connection is what the job dialled.
+    pub tcp: Vec<OwnedFd>,
+    /// A UDP socket at [`NAME_SERVER`] port 53, not blocking.
+    pub dns: OwnedFd,
+}
+
+/// Environment variables, in order.
+pub(crate) type Variables = Vec<(OsString, OsString)>;

@@ -1,0 +1,4 @@
+//! One file for each layer that the buildpack makes.
+
+pub(crate) mod node;
+pub(crate) mod npm_cache;

@@ -1,0 +1,3 @@
+#!/bin/sh
+# Says which process it is.
+echo "hello from $1"
