@@ -68,4 +68,9 @@ from_failures! {
     crate::oci::layout::LayoutError => 1,
     crate::registry::error::RegistryError => 1,
     crate::network::publish::PublishError => 1,
+    crate::network::gateway::GatewayError => 1,
+    crate::cli::inspect::image::ImageError => 1,
+    crate::cli::report::ReportError => 1,
+    crate::oci::config::ConfigError => 1,
+    crate::store::copy::CopyError => 1,
 }

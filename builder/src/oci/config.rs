@@ -52,7 +52,10 @@ impl ImageConfig {
         for (name, is_right) in [
             ("config", is_absent_or(config.0.get("config"), Value::is_object)),
             ("config.Env", is_absent_or(config.setting("Env"), is_texts)),
-            ("config.Labels", is_absent_or(config.setting("Labels"), is_text_map)),
+            (
+                "config.Labels",
+                is_absent_or(config.setting("Labels"), is_text_map),
+            ),
             ("history", is_absent_or(config.0.get("history"), Value::is_array)),
             ("rootfs", config.0.get("rootfs").is_some_and(Value::is_object)),
         ] {
@@ -110,19 +113,28 @@ impl ImageConfig {
 
     /// The environment as `NAME=VALUE`, in order.
     pub fn env(&self) -> Vec<&str> {
-        self.setting("Env").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect()
+        self.setting("Env")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect()
     }
 
     /// A variable's value; it may hold `=` itself.
     pub fn env_value(&self, name: &str) -> Option<&str> {
-        self.env().into_iter().find_map(|variable| value_of(variable, name))
+        self.env()
+            .into_iter()
+            .find_map(|variable| value_of(variable, name))
     }
 
     /// Sets a variable: in its place if it is there, else at the end.
     pub fn set_env(&mut self, name: &str, value: &str) {
         let variable = Value::from(format!("{name}={value}"));
         let variables = array(self.settings(), "Env");
-        let place = variables.iter().position(|old| old.as_str().is_some_and(|old| value_of(old, name).is_some()));
+        let place = variables
+            .iter()
+            .position(|old| old.as_str().is_some_and(|old| value_of(old, name).is_some()));
         match place {
             Some(place) => variables[place] = variable,
             None => variables.push(variable),
@@ -237,15 +249,22 @@ fn is_absent_or(value: Option<&Value>, check: impl Fn(&Value) -> bool) -> bool {
 }
 
 fn is_texts(value: &Value) -> bool {
-    value.as_array().is_some_and(|items| items.iter().all(Value::is_string))
+    value
+        .as_array()
+        .is_some_and(|items| items.iter().all(Value::is_string))
 }
 
 fn is_text_map(value: &Value) -> bool {
-    value.as_object().is_some_and(|members| members.values().all(Value::is_string))
+    value
+        .as_object()
+        .is_some_and(|members| members.values().all(Value::is_string))
 }
 
 fn value_of<'text>(variable: &'text str, name: &str) -> Option<&'text str> {
-    variable.split_once('=').filter(|(found, _)| *found == name).map(|(_, value)| value)
+    variable
+        .split_once('=')
+        .filter(|(found, _)| *found == name)
+        .map(|(_, value)| value)
 }
 
 #[cfg(test)]
@@ -271,14 +290,20 @@ mod tests {
         config.push_layer(DiffId(Digest::of(b"x")), "Application Layer");
         config.set_created(Timestamp::BUILDPACKS);
         let value: Value = serde_json::from_slice(&config.to_bytes()).unwrap();
-        assert_eq!(value["config"]["Env"], json!(["PATH=/cnb:/bin", "A=b=c", "NEW=1"]));
+        assert_eq!(
+            value["config"]["Env"],
+            json!(["PATH=/cnb:/bin", "A=b=c", "NEW=1"])
+        );
         assert_eq!(value["config"]["Healthcheck"], json!({"Test": ["x"]}));
         assert_eq!(value["docker_version"], "20");
         assert!(value["config"].get("Cmd").is_none() && value.get("container").is_none());
         assert_eq!(value["history"].as_array().unwrap().len(), 2);
         assert_eq!(value["history"][1]["created"], "1980-01-01T00:00:01Z");
         assert_eq!(config.diff_ids().unwrap().len(), 2);
-        assert_eq!(ImageConfig::parse(&config.to_bytes()).unwrap().to_bytes(), config.to_bytes());
+        assert_eq!(
+            ImageConfig::parse(&config.to_bytes()).unwrap().to_bytes(),
+            config.to_bytes()
+        );
     }
 
     #[test]
@@ -298,14 +323,22 @@ mod tests {
             base.push_layer(DiffId(Digest::of(layer)), "base");
         }
         app.replace_base_layers(1, &base).unwrap();
-        let expected: Vec<_> = [&b"1"[..], b"2", b"app"].map(|layer| DiffId(Digest::of(layer))).into();
+        let expected: Vec<_> = [&b"1"[..], b"2", b"app"]
+            .map(|layer| DiffId(Digest::of(layer)))
+            .into();
         assert_eq!(app.diff_ids().unwrap(), expected);
         assert_eq!(app.as_json()["history"].as_array().unwrap().len(), 3);
     }
 
     #[test]
     fn malformed_configurations_are_refused() {
-        for text in ["", "[]", "{}", r#"{"rootfs":{"diff_ids":["x"]}}"#, r#"{"rootfs":{},"config":[]}"#] {
+        for text in [
+            "",
+            "[]",
+            "{}",
+            r#"{"rootfs":{"diff_ids":["x"]}}"#,
+            r#"{"rootfs":{},"config":[]}"#,
+        ] {
             assert!(ImageConfig::parse(text.as_bytes()).is_err(), "{text}");
         }
         assert!(ImageConfig::parse(br#"{"rootfs":{},"config":{"Env":[1]}}"#).is_err());

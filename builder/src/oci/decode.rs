@@ -31,7 +31,10 @@ pub struct DecodeLimits {
 
 impl Default for DecodeLimits {
     fn default() -> Self {
-        Self { tar_bytes_max: 128 << 30, ratio_max: 4096 }
+        Self {
+            tar_bytes_max: 128 << 30,
+            ratio_max: 4096,
+        }
     }
 }
 
@@ -102,8 +105,16 @@ impl<R: Read> LayerReader<R> {
     /// Reads `blob`, which should be what `descriptor` describes. The compression is told from the first bytes, as
     /// media types in the wild are often wrong.
     pub fn new(blob: R, descriptor: &Descriptor, limits: DecodeLimits) -> Result<Self, DecodeError> {
-        let failed = |source| DecodeError::Read { digest: descriptor.digest, source };
-        let counted = Counted { input: blob, hasher: Sha256::new(), bytes: 0, bytes_max: descriptor.size };
+        let failed = |source| DecodeError::Read {
+            digest: descriptor.digest,
+            source,
+        };
+        let counted = Counted {
+            input: blob,
+            hasher: Sha256::new(),
+            bytes: 0,
+            bytes_max: descriptor.size,
+        };
         let mut input = BufReader::with_capacity(BUFFER_BYTES, counted);
         let start = input.fill_buf().map_err(failed)?;
         let decoder = if start.starts_with(&[0x1f, 0x8b]) {
@@ -116,7 +127,13 @@ impl<R: Read> LayerReader<R> {
             Decoder::Plain(input)
         };
         let descriptor = descriptor.clone();
-        Ok(Self { decoder, descriptor, limits, tar_hasher: Sha256::new(), tar_bytes: 0 })
+        Ok(Self {
+            decoder,
+            descriptor,
+            limits,
+            tar_hasher: Sha256::new(),
+            tar_bytes: 0,
+        })
     }
 
     /// Reads what is left, verifies the blob's digest and size, and gives the tar's diffID and length in bytes.
@@ -138,11 +155,18 @@ impl<R: Read> LayerReader<R> {
         let counted = counted.into_inner();
         let (expected, found) = (self.descriptor.size, counted.bytes);
         if expected != found {
-            return Err(DecodeError::Size { digest, expected, found });
+            return Err(DecodeError::Size {
+                digest,
+                expected,
+                found,
+            });
         }
         let found = Digest::finish(counted.hasher);
         if found != digest {
-            return Err(DecodeError::Digest { expected: digest, found });
+            return Err(DecodeError::Digest {
+                expected: digest,
+                found,
+            });
         }
         rest.map_err(failed)?;
         Ok((DiffId(Digest::finish(self.tar_hasher)), self.tar_bytes))
@@ -166,7 +190,10 @@ impl<R: Read> Read for LayerReader<R> {
         };
         self.tar_hasher.update(&buffer[..count]);
         self.tar_bytes += count as u64;
-        let by_ratio = self.blob_bytes().saturating_mul(self.limits.ratio_max).max(RATIO_FREE_BYTES);
+        let by_ratio = self
+            .blob_bytes()
+            .saturating_mul(self.limits.ratio_max)
+            .max(RATIO_FREE_BYTES);
         let bytes_max = self.limits.tar_bytes_max.min(by_ratio);
         if self.tar_bytes > bytes_max {
             let text = format!("it becomes more than {bytes_max} bytes when decompressed");
@@ -201,7 +228,11 @@ mod tests {
     use crate::model::descriptor::LAYER_GZIP;
 
     fn described(blob: &[u8]) -> Descriptor {
-        Descriptor { media_type: LAYER_GZIP.to_owned(), digest: Digest::of(blob), size: blob.len() as u64 }
+        Descriptor {
+            media_type: LAYER_GZIP.to_owned(),
+            digest: Digest::of(blob),
+            size: blob.len() as u64,
+        }
     }
 
     fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -229,19 +260,31 @@ mod tests {
         let limits = DecodeLimits::default();
         let mut flipped = blob.clone();
         flipped[12] ^= 1;
-        let outcome = LayerReader::new(&flipped[..], &described(&blob), limits).unwrap().finish();
+        let outcome = LayerReader::new(&flipped[..], &described(&blob), limits)
+            .unwrap()
+            .finish();
         assert!(matches!(outcome, Err(DecodeError::Digest { .. })), "{outcome:?}");
-        let outcome = LayerReader::new(&blob[..20], &described(&blob), limits).unwrap().finish();
-        assert!(matches!(outcome, Err(DecodeError::Size { found: 20, .. })), "{outcome:?}");
+        let outcome = LayerReader::new(&blob[..20], &described(&blob), limits)
+            .unwrap()
+            .finish();
+        assert!(
+            matches!(outcome, Err(DecodeError::Size { found: 20, .. })),
+            "{outcome:?}"
+        );
         let longer = [&blob[..], &[0; 9000]].concat();
-        let outcome = LayerReader::new(&longer[..], &described(&blob), limits).unwrap().finish();
+        let outcome = LayerReader::new(&longer[..], &described(&blob), limits)
+            .unwrap()
+            .finish();
         assert!(matches!(outcome, Err(DecodeError::Size { .. })), "{outcome:?}");
     }
 
     #[test]
     fn a_bomb_is_bounded() {
         let blob = gzip(&vec![0; 1 << 20]);
-        let limits = DecodeLimits { tar_bytes_max: 1000, ..DecodeLimits::default() };
+        let limits = DecodeLimits {
+            tar_bytes_max: 1000,
+            ..DecodeLimits::default()
+        };
         let mut reader = LayerReader::new(&blob[..], &described(&blob), limits).unwrap();
         assert!(io::copy(&mut reader, &mut io::sink()).is_err());
     }

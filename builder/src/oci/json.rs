@@ -16,7 +16,11 @@ fn sorted(value: &Value) -> Value {
         Value::Object(members) => {
             let mut keys: Vec<&String> = members.keys().collect();
             keys.sort_unstable();
-            Value::Object(keys.into_iter().map(|key| (key.clone(), sorted(&members[key]))).collect())
+            Value::Object(
+                keys.into_iter()
+                    .map(|key| (key.clone(), sorted(&members[key])))
+                    .collect(),
+            )
         }
         other => other.clone(),
     }
@@ -29,6 +33,9 @@ mod tests {
     #[test]
     fn keys_are_sorted_at_every_depth() {
         let value: Value = serde_json::from_str(r#"{"b":[{"d":1,"c":"<é>"}],"a":null}"#).unwrap();
-        assert_eq!(String::from_utf8(canonical_bytes(&value)).unwrap(), r#"{"a":null,"b":[{"c":"<é>","d":1}]}"#);
+        assert_eq!(
+            String::from_utf8(canonical_bytes(&value)).unwrap(),
+            r#"{"a":null,"b":[{"c":"<é>","d":1}]}"#
+        );
     }
 }

@@ -87,13 +87,21 @@ impl Failure for LayoutError {
 impl Layout {
     /// Opens a layout that is there.
     pub fn open(root: &Path) -> Result<Self, LayoutError> {
-        let layout = Self { root: root.to_owned() };
+        let layout = Self {
+            root: root.to_owned(),
+        };
         let marker = layout.read_file(&root.join("oci-layout"))?;
         let version = serde_json::from_slice::<serde_json::Value>(&marker).ok();
         let version = version.and_then(|marker| Some(marker.get("imageLayoutVersion")?.as_str()?.to_owned()));
-        if !version.as_deref().is_some_and(|version| version.starts_with("1.")) {
+        if !version
+            .as_deref()
+            .is_some_and(|version| version.starts_with("1."))
+        {
             let why = "its `oci-layout` file does not say version 1".to_owned();
-            return Err(LayoutError::NoLayout { path: root.to_owned(), why });
+            return Err(LayoutError::NoLayout {
+                path: root.to_owned(),
+                why,
+            });
         }
         Ok(layout)
     }
@@ -111,7 +119,9 @@ impl Layout {
         }
         let marker = root.join("oci-layout");
         write_atomically(&marker, MARKER).map_err(failed("write", &marker))?;
-        Ok(Self { root: root.to_owned() })
+        Ok(Self {
+            root: root.to_owned(),
+        })
     }
 
     /// Where a blob is or would be.
@@ -121,7 +131,8 @@ impl Layout {
 
     /// Whether a blob of this digest and size is there.
     pub fn contains(&self, blob: &Descriptor) -> bool {
-        fs::metadata(self.blob_path(&blob.digest)).is_ok_and(|found| found.is_file() && found.len() == blob.size)
+        fs::metadata(self.blob_path(&blob.digest))
+            .is_ok_and(|found| found.is_file() && found.len() == blob.size)
     }
 
     /// Takes a blob from a file of another place: by hard link or shared extents where that can be, else by copying.
@@ -134,12 +145,15 @@ impl Layout {
         match fs::hard_link(source, &path) {
             Ok(()) => return Ok(()),
             // A broken one of the same name is replaced below; other errors mean that links cannot be made here.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(failed("read", source)(error)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(failed("read", source)(error));
+            }
             Err(_) => {}
         }
         let mut from = File::open(source).map_err(failed("read", source))?;
         let directory = self.root.join("blobs/sha256");
-        let (mut to, temporary) = TemporaryFile::create(&directory).map_err(failed("write in", &directory))?;
+        let (mut to, temporary) =
+            TemporaryFile::create(&directory).map_err(failed("write in", &directory))?;
         if rustix::fs::ioctl_ficlone(&to, &from).is_err() {
             io::copy(&mut from, &mut to).map_err(failed("write", &path))?;
         }
@@ -166,7 +180,11 @@ impl Layout {
         let path = self.blob_path(digest);
         let bytes = self.read_file(&path)?;
         let found = Digest::of(&bytes);
-        if found == *digest { Ok(bytes) } else { Err(LayoutError::Blob { path, found }) }
+        if found == *digest {
+            Ok(bytes)
+        } else {
+            Err(LayoutError::Blob { path, found })
+        }
     }
 
     /// Reads and verifies a manifest or an index that the layout holds.
@@ -185,7 +203,10 @@ impl Layout {
             Ok(Document::Index(index)) => Ok(index),
             Ok(Document::Manifest(_)) => {
                 let why = "its `index.json` is no index".to_owned();
-                Err(LayoutError::NoLayout { path: self.root.clone(), why })
+                Err(LayoutError::NoLayout {
+                    path: self.root.clone(),
+                    why,
+                })
             }
             Err(source) => Err(LayoutError::Document { path, source }),
         }
@@ -202,9 +223,18 @@ impl Layout {
     }
 
     /// Gives an image its name, when all its blobs are there. What had the name before loses it.
-    pub fn set(&self, name: Option<&str>, image: &Descriptor, platform: Option<Platform>) -> Result<(), LayoutError> {
+    pub fn set(
+        &self,
+        name: Option<&str>,
+        image: &Descriptor,
+        platform: Option<Platform>,
+    ) -> Result<(), LayoutError> {
         let name = name.map(|name| (REFERENCE_NAME.to_owned(), name.to_owned()));
-        let entry = IndexEntry { descriptor: image.clone(), platform, annotations: name.into_iter().collect() };
+        let entry = IndexEntry {
+            descriptor: image.clone(),
+            platform,
+            annotations: name.into_iter().collect(),
+        };
         self.edit(|entries| {
             entries.retain(|old| match entry.name() {
                 Some(name) => old.name() != Some(name),
@@ -239,14 +269,21 @@ impl Layout {
 
     fn read_file(&self, path: &Path) -> Result<Vec<u8>, LayoutError> {
         let file = match File::open(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !path.starts_with(self.root.join("blobs")) => {
+            Err(error)
+                if error.kind() == io::ErrorKind::NotFound && !path.starts_with(self.root.join("blobs")) =>
+            {
                 let why = format!("`{}` is missing", path.display());
-                return Err(LayoutError::NoLayout { path: self.root.clone(), why });
+                return Err(LayoutError::NoLayout {
+                    path: self.root.clone(),
+                    why,
+                });
             }
             other => other.map_err(failed("read", path))?,
         };
         let mut bytes = Vec::new();
-        file.take(DOCUMENT_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed("read", path))?;
+        file.take(DOCUMENT_BYTES_MAX + 1)
+            .read_to_end(&mut bytes)
+            .map_err(failed("read", path))?;
         if bytes.len() as u64 > DOCUMENT_BYTES_MAX {
             let source = io::Error::new(io::ErrorKind::FileTooLarge, "it has more than 4 MiB");
             return Err(failed("read", path)(source));

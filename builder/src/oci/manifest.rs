@@ -116,7 +116,10 @@ impl Manifest {
     /// The manifest of an image with these bytes as its configuration. Layers get OCI media types; their bytes and
     /// digests stay.
     pub fn new(config: &[u8], layers: impl IntoIterator<Item = Descriptor>) -> Self {
-        let typed = |layer: Descriptor| Descriptor { media_type: oci_media_type(&layer.media_type), ..layer };
+        let typed = |layer: Descriptor| Descriptor {
+            media_type: oci_media_type(&layer.media_type),
+            ..layer
+        };
         Self {
             schema_version: 2,
             media_type: MANIFEST.to_owned(),
@@ -135,7 +138,12 @@ impl Manifest {
 impl Default for Index {
     fn default() -> Self {
         let media_type = INDEX.to_owned();
-        Self { schema_version: 2, media_type, manifests: Vec::new(), annotations: BTreeMap::new() }
+        Self {
+            schema_version: 2,
+            media_type,
+            manifests: Vec::new(),
+            annotations: BTreeMap::new(),
+        }
     }
 }
 
@@ -160,14 +168,24 @@ impl Document {
         let malformed = |error: serde_json::Error| ManifestError::Json(error.to_string());
         let kind: Kind = serde_json::from_slice(bytes).map_err(malformed)?;
         if kind.schema_version != 2 {
-            return Err(ManifestError::MediaType(format!("schema version {}", kind.schema_version)));
+            return Err(ManifestError::MediaType(format!(
+                "schema version {}",
+                kind.schema_version
+            )));
         }
-        let stated = kind.media_type.as_deref().filter(|own| !own.is_empty()).or(media_type);
+        let stated = kind
+            .media_type
+            .as_deref()
+            .filter(|own| !own.is_empty())
+            .or(media_type);
         match stated {
-            Some(MANIFEST | DOCKER_MANIFEST) => serde_json::from_slice(bytes).map(Self::Manifest).map_err(malformed),
+            None if kind.manifests.is_some() => {
+                serde_json::from_slice(bytes).map(Self::Index).map_err(malformed)
+            }
             Some(INDEX | DOCKER_LIST) => serde_json::from_slice(bytes).map(Self::Index).map_err(malformed),
-            None if kind.manifests.is_some() => serde_json::from_slice(bytes).map(Self::Index).map_err(malformed),
-            None => serde_json::from_slice(bytes).map(Self::Manifest).map_err(malformed),
+            Some(MANIFEST | DOCKER_MANIFEST) | None => serde_json::from_slice(bytes)
+                .map(Self::Manifest)
+                .map_err(malformed),
             Some(other) => Err(ManifestError::MediaType(other.chars().take(200).collect())),
         }
     }
@@ -175,7 +193,11 @@ impl Document {
 
 /// The descriptor of bytes.
 pub fn describe(media_type: &str, bytes: &[u8]) -> Descriptor {
-    Descriptor { media_type: media_type.to_owned(), digest: Digest::of(bytes), size: bytes.len() as u64 }
+    Descriptor {
+        media_type: media_type.to_owned(),
+        digest: Digest::of(bytes),
+        size: bytes.len() as u64,
+    }
 }
 
 /// The OCI media type of what Docker names otherwise; any other stays.
@@ -212,18 +234,31 @@ mod tests {
         assert_eq!(manifest.layers[0].digest, docker.digest);
         let bytes = manifest.to_bytes();
         assert_eq!(Document::parse(&bytes, None), Ok(Document::Manifest(manifest)));
-        assert!(bytes.starts_with(br#"{"config":{"digest":"sha256:"#), "{}", String::from_utf8_lossy(&bytes));
+        assert!(
+            bytes.starts_with(br#"{"config":{"digest":"sha256:"#),
+            "{}",
+            String::from_utf8_lossy(&bytes)
+        );
     }
 
     #[test]
     fn documents_are_told_apart() {
         let index = Index::default();
-        assert_eq!(Document::parse(&index.to_bytes(), None), Ok(Document::Index(index.clone())));
+        assert_eq!(
+            Document::parse(&index.to_bytes(), None),
+            Ok(Document::Index(index.clone()))
+        );
         let bare = br#"{"schemaVersion":2,"manifests":[]}"#;
         assert!(matches!(Document::parse(bare, None), Ok(Document::Index(_))));
-        assert!(matches!(Document::parse(br#"{"schemaVersion":1}"#, None), Err(ManifestError::MediaType(_))));
+        assert!(matches!(
+            Document::parse(br#"{"schemaVersion":1}"#, None),
+            Err(ManifestError::MediaType(_))
+        ));
         let other = br#"{"schemaVersion":2,"mediaType":"x/y"}"#;
-        assert_eq!(Document::parse(other, None), Err(ManifestError::MediaType("x/y".to_owned())));
+        assert_eq!(
+            Document::parse(other, None),
+            Err(ManifestError::MediaType("x/y".to_owned()))
+        );
         assert!(Document::parse(b"nonsense", Some(MANIFEST)).is_err());
     }
 }

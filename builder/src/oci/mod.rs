@@ -1,4 +1,4 @@
-//! An image as bytes: layer tars, blobs, configuration, manifest, layout. No tokio, no network, no child processes.
+//! An image as bytes: layer tars, blobs, configuration, manifest, layout. Blocking code; no network, no child processes.
 
 pub mod tar;
 pub mod tree;

@@ -27,7 +27,12 @@ impl TemporaryFile {
     pub fn create(directory: &Path) -> io::Result<(File, Self)> {
         loop {
             let path = temporary_path(directory);
-            let opened = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
+            let opened = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&path);
             match opened {
                 Ok(file) => return Ok((file, Self { path: Some(path) })),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -87,7 +92,10 @@ mod tests {
         drop(temporary);
         assert!(!path.exists());
         write_atomically(&folder.path().join("a"), b"x").unwrap();
-        let names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let names: Vec<_> = fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
         assert_eq!(names, ["a"]);
     }
 }

@@ -75,7 +75,10 @@ impl Failure for ValidateError {
 pub fn validate(layout: &Layout, image: &Descriptor) -> Result<Vec<Manifest>, ValidateError> {
     let size = layout.read_blob(&image.digest)?.len() as u64;
     if size != image.size {
-        return Err(inconsistent(format!("{} has {size} bytes, its descriptor says {}", image.digest, image.size)));
+        return Err(inconsistent(format!(
+            "{} has {size} bytes, its descriptor says {}",
+            image.digest, image.size
+        )));
     }
     match layout.read_document(image)? {
         Document::Manifest(manifest) => {
@@ -99,20 +102,32 @@ pub fn validate(layout: &Layout, image: &Descriptor) -> Result<Vec<Manifest>, Va
 fn validate_manifest(layout: &Layout, manifest: &Manifest) -> Result<(), ValidateError> {
     let config = layout.read_blob(&manifest.config.digest)?;
     if config.len() as u64 != manifest.config.size {
-        return Err(inconsistent("the configuration has another size than its descriptor says".to_owned()));
+        return Err(inconsistent(
+            "the configuration has another size than its descriptor says".to_owned(),
+        ));
     }
     let config = ImageConfig::parse(&config)?;
     let diff_ids = config.diff_ids()?;
     if diff_ids.len() != manifest.layers.len() {
         let (layers, ids) = (manifest.layers.len(), diff_ids.len());
-        return Err(inconsistent(format!("there are {layers} layers and {ids} diffIDs")));
+        return Err(inconsistent(format!(
+            "there are {layers} layers and {ids} diffIDs"
+        )));
     }
-    let history = config.as_json().get("history").and_then(|history| history.as_array());
+    let history = config
+        .as_json()
+        .get("history")
+        .and_then(|history| history.as_array());
     let of_layers = history.map(|history| {
-        history.iter().filter(|entry| entry.get("empty_layer") != Some(&true.into())).count()
+        history
+            .iter()
+            .filter(|entry| entry.get("empty_layer") != Some(&true.into()))
+            .count()
     });
     if of_layers.is_some_and(|entries| entries != 0 && entries != diff_ids.len()) {
-        return Err(inconsistent("the history does not have one entry a layer".to_owned()));
+        return Err(inconsistent(
+            "the history does not have one entry a layer".to_owned(),
+        ));
     }
     for (position, (layer, expected)) in manifest.layers.iter().zip(diff_ids).enumerate() {
         validate_layer(layout, position, layer, expected)?;
@@ -133,7 +148,15 @@ fn validate_layer(
     // A broken blob is told before the broken tar that it makes.
     let (found, _) = reader.finish().map_err(broken)?;
     entries.map_err(|source| ValidateError::Tar { position, source })?;
-    if found == expected { Ok(()) } else { Err(ValidateError::DiffId { position, expected, found }) }
+    if found == expected {
+        Ok(())
+    } else {
+        Err(ValidateError::DiffId {
+            position,
+            expected,
+            found,
+        })
+    }
 }
 
 fn read_entries(tar: &mut dyn Read) -> Result<(), TarReadError> {
@@ -174,10 +197,19 @@ mod tests {
             let layer = write_layer(root, compression, 2, |tar| {
                 let (path, kind) = (compression.to_string().into_bytes(), Kind::Directory);
                 let mtime = Timestamp::BUILDPACKS;
-                Ok(tar.append_empty(&Header { path, kind, mode: 0o755, uid: 0, gid: 0, mtime })?)
+                Ok(tar.append_empty(&Header {
+                    path,
+                    kind,
+                    mode: 0o755,
+                    uid: 0,
+                    gid: 0,
+                    mtime,
+                })?)
             });
             let layer = layer.unwrap();
-            layout.add_blob(&layer.descriptor.blob, layer.blob.path()).unwrap();
+            layout
+                .add_blob(&layer.descriptor.blob, layer.blob.path())
+                .unwrap();
             config.push_layer(layer.descriptor.diff_id, "test");
             layers.push(layer.descriptor.blob);
         }
@@ -217,28 +249,49 @@ mod tests {
             broken[last] ^= 1;
             fs::remove_file(&path).unwrap();
             fs::write(&path, broken).unwrap();
-            assert_eq!(validate(&layout, &described).unwrap_err().facts().code, "blob_broken");
+            assert_eq!(
+                validate(&layout, &described).unwrap_err().facts().code,
+                "blob_broken"
+            );
             fs::write(&path, whole).unwrap();
         }
         validate(&layout, &described).unwrap();
-        let Document::Manifest(mut manifest) = layout.read_document(&described).unwrap() else { panic!() };
+        let Document::Manifest(mut manifest) = layout.read_document(&described).unwrap() else {
+            panic!()
+        };
         manifest.layers.swap(0, 1);
         let bytes = manifest.to_bytes();
         let swapped = describe(MANIFEST, &bytes);
         layout.add_bytes(&swapped, &bytes).unwrap();
-        assert!(matches!(validate(&layout, &swapped), Err(ValidateError::DiffId { position: 0, .. })));
+        assert!(matches!(
+            validate(&layout, &swapped),
+            Err(ValidateError::DiffId { position: 0, .. })
+        ));
         manifest.layers.pop();
         let bytes = manifest.to_bytes();
         let short = describe(MANIFEST, &bytes);
         layout.add_bytes(&short, &bytes).unwrap();
-        assert!(matches!(validate(&layout, &short), Err(ValidateError::Inconsistent(_))));
+        assert!(matches!(
+            validate(&layout, &short),
+            Err(ValidateError::Inconsistent(_))
+        ));
     }
 
     #[test]
     fn what_is_no_layout_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(Layout::open(folder.path()).unwrap_err().facts().code, "layout_invalid");
-        fs::write(folder.path().join("oci-layout"), r#"{"imageLayoutVersion":"2.0.0"}"#).unwrap();
-        assert_eq!(Layout::open(folder.path()).unwrap_err().facts().code, "layout_invalid");
+        assert_eq!(
+            Layout::open(folder.path()).unwrap_err().facts().code,
+            "layout_invalid"
+        );
+        fs::write(
+            folder.path().join("oci-layout"),
+            r#"{"imageLayoutVersion":"2.0.0"}"#,
+        )
+        .unwrap();
+        assert_eq!(
+            Layout::open(folder.path()).unwrap_err().facts().code,
+            "layout_invalid"
+        );
     }
 }

@@ -33,7 +33,10 @@ pub struct BlobsInUse {
 impl Store {
     /// The blobs.
     pub fn blobs(&self) -> Result<Blobs, StoreError> {
-        Ok(Blobs { directory: self.folder("blobs/sha256")?, lock: self.folder("blobs")?.join("lock") })
+        Ok(Blobs {
+            directory: self.folder("blobs/sha256")?,
+            lock: self.folder("blobs")?.join("lock"),
+        })
     }
 }
 
@@ -45,7 +48,9 @@ impl Blobs {
 
     /// Keeps every blob, until this is dropped; a build holds it.
     pub fn use_all(&self) -> Result<BlobsInUse, StoreError> {
-        Ok(BlobsInUse { _lock: Lock::shared(&self.lock)? })
+        Ok(BlobsInUse {
+            _lock: Lock::shared(&self.lock)?,
+        })
     }
 
     /// The lock that eviction takes, or none while blobs are in use.
@@ -67,11 +72,19 @@ impl Blobs {
     /// written, as `oci::layer` does.
     pub fn commit(&self, temporary: TemporaryFile, blob: &Descriptor) -> Result<PathBuf, StoreError> {
         let path = self.path(&blob.digest);
-        let found = fs::metadata(temporary.path()).map_err(StoreError::file("read", temporary.path()))?.len();
+        let found = fs::metadata(temporary.path())
+            .map_err(StoreError::file("read", temporary.path()))?
+            .len();
         if found != blob.size {
-            return Err(StoreError::Broken { path, found: blob.digest, found_size: found });
+            return Err(StoreError::Broken {
+                path,
+                found: blob.digest,
+                found_size: found,
+            });
         }
-        temporary.persist(&path).map_err(StoreError::file("write", &path))?;
+        temporary
+            .persist(&path)
+            .map_err(StoreError::file("write", &path))?;
         Ok(path)
     }
 
@@ -80,11 +93,18 @@ impl Blobs {
         let path = self.path(&blob.digest);
         let (mut file, temporary) =
             TemporaryFile::create(&self.directory).map_err(StoreError::file("write in", &self.directory))?;
-        let mut hashing = Hashing { input: input.take(blob.size.saturating_add(1)), hasher: Sha256::new() };
+        let mut hashing = Hashing {
+            input: input.take(blob.size.saturating_add(1)),
+            hasher: Sha256::new(),
+        };
         let size = io::copy(&mut hashing, &mut file).map_err(StoreError::file("write", &path))?;
         let found = Digest::finish(hashing.hasher);
         if size != blob.size || found != blob.digest {
-            return Err(StoreError::Broken { path, found, found_size: size });
+            return Err(StoreError::Broken {
+                path,
+                found,
+                found_size: size,
+            });
         }
         self.commit(temporary, blob)
     }
@@ -103,10 +123,16 @@ impl Blobs {
         let path = self.path(&blob.digest);
         let mut bytes = Vec::new();
         let file = self.open(&blob.digest)?;
-        file.take(bytes_max.min(blob.size) + 1).read_to_end(&mut bytes).map_err(StoreError::file("read", &path))?;
+        file.take(bytes_max.min(blob.size) + 1)
+            .read_to_end(&mut bytes)
+            .map_err(StoreError::file("read", &path))?;
         let found = Digest::of(&bytes);
         if found != blob.digest {
-            return Err(StoreError::Broken { path, found, found_size: bytes.len() as u64 });
+            return Err(StoreError::Broken {
+                path,
+                found,
+                found_size: bytes.len() as u64,
+            });
         }
         Ok(bytes)
     }
@@ -114,8 +140,14 @@ impl Blobs {
 
 /// The kernel's own time, for both times of a file.
 pub(super) fn now() -> rustix::fs::Timestamps {
-    let now = rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW.into() };
-    rustix::fs::Timestamps { last_access: now, last_modification: now }
+    let now = rustix::fs::Timespec {
+        tv_sec: 0,
+        tv_nsec: rustix::fs::UTIME_NOW,
+    };
+    rustix::fs::Timestamps {
+        last_access: now,
+        last_modification: now,
+    }
 }
 
 struct Hashing<R> {
@@ -140,10 +172,16 @@ mod tests {
     #[test]
     fn only_the_right_bytes_become_a_blob() {
         let folder = tempfile::tempdir().unwrap();
-        let blobs = Store::open(&folder.path().join("store")).unwrap().blobs().unwrap();
+        let blobs = Store::open(&folder.path().join("store"))
+            .unwrap()
+            .blobs()
+            .unwrap();
         let blob = describe(CONFIG, b"contents");
         for wrong in [&b"content"[..], b"contentz", b"contents and more"] {
-            assert!(matches!(blobs.write(&blob, &mut &wrong[..]), Err(StoreError::Broken { .. })));
+            assert!(matches!(
+                blobs.write(&blob, &mut &wrong[..]),
+                Err(StoreError::Broken { .. })
+            ));
         }
         assert!(!blobs.contains(&blob));
         assert_eq!(fs::read_dir(blobs.directory()).unwrap().count(), 0);

@@ -88,7 +88,11 @@ impl StoreError {
     /// For `map_err` after a system call on `path`.
     pub(crate) fn call(action: &'static str, path: &Path) -> impl FnOnce(rustix::io::Errno) -> Self + use<> {
         let path = path.to_owned();
-        move |source| Self::File { action, path, source: source.into() }
+        move |source| Self::File {
+            action,
+            path,
+            source: source.into(),
+        }
     }
 }
 

@@ -29,7 +29,11 @@ impl Store {
     pub fn images(&self) -> Result<Images, StoreError> {
         let directory = self.folder("images")?;
         let layout = Layout::open_or_create(&directory)?;
-        Ok(Images { layout, lock: self.root().join("images.lock"), directory })
+        Ok(Images {
+            layout,
+            lock: self.root().join("images.lock"),
+            directory,
+        })
     }
 }
 
@@ -76,7 +80,9 @@ impl Images {
 
     /// Removes the blobs that no image has; gives their bytes. Nothing is removed while an image is being put.
     pub(super) fn sweep(&self) -> Result<u64, StoreError> {
-        let Some(_lock) = Lock::try_exclusive(&self.lock)? else { return Ok(0) };
+        let Some(_lock) = Lock::try_exclusive(&self.lock)? else {
+            return Ok(0);
+        };
         let mut used = BTreeSet::new();
         for entry in self.layout.index()?.manifests {
             self.mark(&entry.descriptor, &mut used)?;
@@ -86,7 +92,9 @@ impl Images {
         for entry in fs::read_dir(&blobs).map_err(StoreError::file("read", &blobs))? {
             let entry = entry.map_err(StoreError::file("read", &blobs))?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            let is_used = format!("sha256:{name}").parse().is_ok_and(|digest: Digest| used.contains(&digest));
+            let is_used = format!("sha256:{name}")
+                .parse()
+                .is_ok_and(|digest: Digest| used.contains(&digest));
             if !is_used {
                 freed += entry.metadata().map_or(0, |metadata| metadata.len());
                 fs::remove_file(entry.path()).map_err(StoreError::file("remove", &entry.path()))?;
@@ -105,9 +113,10 @@ impl Images {
                 used.extend(manifest.layers.iter().map(|layer| layer.digest));
                 Ok(())
             }
-            Ok(Document::Index(index)) => {
-                index.manifests.iter().try_for_each(|entry| self.mark(&entry.descriptor, used))
-            }
+            Ok(Document::Index(index)) => index
+                .manifests
+                .iter()
+                .try_for_each(|entry| self.mark(&entry.descriptor, used)),
             // A name without its manifest keeps nothing alive.
             Err(LayoutError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error.into()),
@@ -137,14 +146,18 @@ mod tests {
             let described = describe(MANIFEST, &manifest);
             let parts = [(&config, name.as_bytes())];
             let layers = (&[shared.clone()][..], &blobs);
-            images.put(name, (&described, &manifest), None, &parts, layers).unwrap();
+            images
+                .put(name, (&described, &manifest), None, &parts, layers)
+                .unwrap();
         }
         assert_eq!(images.sweep().unwrap(), 0);
         assert!(images.remove("a").unwrap());
         assert!(images.sweep().unwrap() > 0);
         assert!(images.get("a").unwrap().is_none());
         let left = images.get("b").unwrap().unwrap();
-        let Document::Manifest(manifest) = images.layout().read_document(&left.descriptor).unwrap() else { panic!() };
+        let Document::Manifest(manifest) = images.layout().read_document(&left.descriptor).unwrap() else {
+            panic!()
+        };
         assert!(images.layout().contains(&manifest.layers[0]) && images.layout().contains(&manifest.config));
         assert!(!images.layout().contains(&describe(CONFIG, b"a")));
     }

@@ -38,7 +38,9 @@ pub struct KnownBlob {
 impl Store {
     /// The map of a tenant: what one has built tells another nothing.
     pub fn layer_map(&self, tenant: &str) -> Result<LayerMap, StoreError> {
-        Ok(LayerMap { directory: self.folder(&format!("layer-map/{}", folder_name(tenant)))? })
+        Ok(LayerMap {
+            directory: self.folder(&format!("layer-map/{}", folder_name(tenant)))?,
+        })
     }
 }
 
@@ -67,8 +69,10 @@ impl LayerMap {
         known.retain(|old| old.layer.blob.digest != blob.layer.blob.digest);
         known.insert(0, blob);
         known.truncate(BLOBS_MAX);
-        let bytes = serde_json::to_vec(&known)
-            .map_err(|error| StoreError::Record { path: path.clone(), why: error.to_string() })?;
+        let bytes = serde_json::to_vec(&known).map_err(|error| StoreError::Record {
+            path: path.clone(),
+            why: error.to_string(),
+        })?;
         write_atomically(&path, &bytes).map_err(StoreError::file("write", &path))
     }
 
@@ -91,7 +95,11 @@ mod tests {
         let map = store.layer_map("a").unwrap();
         let (one, two) = (DiffId(Digest::of(b"1")), DiffId(Digest::of(b"2")));
         let known = |blob: &[u8]| KnownBlob {
-            layer: LayerDescriptor { blob: describe(LAYER_GZIP, blob), diff_id: one, tar_size: 9 },
+            layer: LayerDescriptor {
+                blob: describe(LAYER_GZIP, blob),
+                diff_id: one,
+                tar_size: 9,
+            },
             compressor: Some("gzip".to_owned()),
         };
         map.insert(known(b"x")).unwrap();

@@ -19,15 +19,23 @@ impl Lock {
     /// Waits until the lock can be shared with others. The file's time says when that was last.
     pub fn shared(path: &Path) -> Result<Self, StoreError> {
         let (_, file) = locked(path, FlockOperation::LockShared)?;
-        let now = rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW.into() };
-        let times = rustix::fs::Timestamps { last_access: now, last_modification: now };
+        let now = rustix::fs::Timespec {
+            tv_sec: 0,
+            tv_nsec: rustix::fs::UTIME_NOW,
+        };
+        let times = rustix::fs::Timestamps {
+            last_access: now,
+            last_modification: now,
+        };
         rustix::fs::futimens(&file, &times).map_err(StoreError::call("touch", path))?;
         Ok(Self { _file: file })
     }
 
     /// Waits until nobody else holds the lock.
     pub fn exclusive(path: &Path) -> Result<Self, StoreError> {
-        Ok(Self { _file: locked(path, FlockOperation::LockExclusive)?.1 })
+        Ok(Self {
+            _file: locked(path, FlockOperation::LockExclusive)?.1,
+        })
     }
 
     /// The lock for this caller alone, or none if somebody holds it.
@@ -38,7 +46,12 @@ impl Lock {
 }
 
 fn locked(path: &Path, operation: FlockOperation) -> Result<(bool, File), StoreError> {
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path);
     let file = file.map_err(StoreError::file("open the lock", path))?;
     loop {
         match rustix::fs::flock(&file, operation) {

@@ -3,6 +3,7 @@
 pub mod error;
 pub mod locks;
 pub mod blobs;
+pub mod directory_layer;
 pub mod unpacked;
 pub mod caches;
 pub mod layer_map;
@@ -34,16 +35,28 @@ impl Store {
     /// Opens the data directory, making it if it is missing. It must be the caller's and closed to all others, since
     /// jobs make files in it that are dangerous to run.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(StoreError::file("make", root))?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(root)
+            .map_err(StoreError::file("make", root))?;
         let metadata = fs::metadata(root).map_err(StoreError::file("read", root))?;
         let mode = metadata.permissions().mode() & 0o777;
         if mode & 0o077 != 0 {
-            return Err(StoreError::Open { path: root.to_owned(), mode });
+            return Err(StoreError::Open {
+                path: root.to_owned(),
+                mode,
+            });
         }
         if metadata.uid() != rustix::process::geteuid().as_raw() {
-            return Err(StoreError::Foreign { path: root.to_owned(), owner: metadata.uid() });
+            return Err(StoreError::Foreign {
+                path: root.to_owned(),
+                owner: metadata.uid(),
+            });
         }
-        Ok(Self { root: root.to_owned() })
+        Ok(Self {
+            root: root.to_owned(),
+        })
     }
 
     /// The data directory itself.
@@ -67,10 +80,18 @@ impl Store {
 /// A folder's name for any text: readable, and different for different texts.
 fn folder_name(text: &str) -> String {
     let is_plain = |character: char| character.is_ascii_alphanumeric() || "._-".contains(character);
-    let readable: String =
-        text.chars().map(|character| if is_plain(character) { character } else { '_' }).collect();
-    let start = readable.trim_start_matches('.').get(..40.min(readable.trim_start_matches('.').len()));
-    format!("{}-{}", start.unwrap_or(""), &Digest::of(text.as_bytes()).hex()[..16])
+    let readable: String = text
+        .chars()
+        .map(|character| if is_plain(character) { character } else { '_' })
+        .collect();
+    let start = readable
+        .trim_start_matches('.')
+        .get(..40.min(readable.trim_start_matches('.').len()));
+    format!(
+        "{}-{}",
+        start.unwrap_or(""),
+        &Digest::of(text.as_bytes()).hex()[..16]
+    )
 }
 
 #[cfg(test)]
@@ -84,7 +105,10 @@ mod tests {
         Store::open(&root).unwrap();
         assert_eq!(fs::metadata(&root).unwrap().permissions().mode() & 0o777, 0o700);
         fs::set_permissions(&root, fs::Permissions::from_mode(0o750)).unwrap();
-        assert!(matches!(Store::open(&root), Err(StoreError::Open { mode: 0o750, .. })));
+        assert!(matches!(
+            Store::open(&root),
+            Err(StoreError::Open { mode: 0o750, .. })
+        ));
     }
 
     #[test]

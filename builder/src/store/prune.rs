@@ -70,7 +70,10 @@ impl Store {
         let mut candidates = self.candidates(lock.is_some())?;
         candidates.sort_by_key(|candidate| candidate.last_used);
         let mut left: u64 = candidates.iter().map(|candidate| candidate.bytes).sum();
-        let mut pruned = Pruned { bytes: self.images()?.sweep()?, ..Pruned::default() };
+        let mut pruned = Pruned {
+            bytes: self.images()?.sweep()?,
+            ..Pruned::default()
+        };
         for candidate in candidates {
             let age = rules.now.duration_since(candidate.last_used).unwrap_or_default();
             let is_old = rules.unused_for.is_some_and(|unused_for| age > unused_for);
@@ -117,31 +120,53 @@ impl Store {
         for cache in self.caches()?.list()? {
             named.extend(&cache.blobs);
             let (last_used, bytes) = (cache.last_used, cache.bytes);
-            candidates.push(Candidate { thing: Thing::Cache(Box::new(cache)), last_used, bytes });
+            candidates.push(Candidate {
+                thing: Thing::Cache(Box::new(cache)),
+                last_used,
+                bytes,
+            });
         }
         for (layer, path) in self.unpacked()?.list()? {
             // Whoever uses a layer shares its lock, which notes the time.
             let last_used = used(&path.with_extension("lock")).or_else(|| used(&path));
             let last_used = last_used.unwrap_or(SystemTime::UNIX_EPOCH);
             let bytes = removal::bytes_on_disk(&path);
-            candidates.push(Candidate { thing: Thing::Layer(layer), last_used, bytes });
+            candidates.push(Candidate {
+                thing: Thing::Layer(layer),
+                last_used,
+                bytes,
+            });
         }
         if with_blobs {
             for (path, metadata) in entries(self.blobs()?.directory())? {
-                let digest = path.file_name().and_then(|name| format!("sha256:{}", name.to_str()?).parse().ok());
+                let digest = path
+                    .file_name()
+                    .and_then(|name| format!("sha256:{}", name.to_str()?).parse().ok());
                 // A blob of a cached layer goes when its cache has gone.
                 if digest.is_some_and(|digest: Digest| !named.contains(&digest)) {
                     let last_used = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-                    candidates.push(Candidate { thing: Thing::Blob(path), last_used, bytes: metadata.len() });
+                    candidates.push(Candidate {
+                        thing: Thing::Blob(path),
+                        last_used,
+                        bytes: metadata.len(),
+                    });
                 }
             }
         }
         let mut folders = vec![self.folder("stat-cache")?];
-        folders.extend(entries(&self.folder("receipts")?)?.into_iter().map(|(path, _)| path));
+        folders.extend(
+            entries(&self.folder("receipts")?)?
+                .into_iter()
+                .map(|(path, _)| path),
+        );
         for folder in folders {
             for (path, metadata) in entries(&folder)? {
                 let last_used = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-                candidates.push(Candidate { thing: Thing::Record(path), last_used, bytes: metadata.len() });
+                candidates.push(Candidate {
+                    thing: Thing::Record(path),
+                    last_used,
+                    bytes: metadata.len(),
+                });
             }
         }
         Ok(candidates)
@@ -150,7 +175,10 @@ impl Store {
     fn discard_temporaries(&self, folder: &Path, now: SystemTime) -> Result<(), StoreError> {
         for (path, metadata) in entries(folder)? {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let age = metadata.modified().ok().and_then(|modified| now.duration_since(modified).ok());
+            let age = metadata
+                .modified()
+                .ok()
+                .and_then(|modified| now.duration_since(modified).ok());
             if name.starts_with(TEMPORARY_PREFIX) && age.is_some_and(|age| age > TEMPORARY_AGE) {
                 removal::discard(&path, &self.trash()?)?;
             }
@@ -174,7 +202,10 @@ fn entries(folder: &Path) -> Result<Vec<(PathBuf, fs::Metadata)>, StoreError> {
     let found = fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>);
     let found = found.map_err(StoreError::file("read", folder))?;
     // What vanishes meanwhile is not there.
-    Ok(found.iter().filter_map(|entry| Some((entry.path(), entry.metadata().ok()?))).collect())
+    Ok(found
+        .iter()
+        .filter_map(|entry| Some((entry.path(), entry.metadata().ok()?)))
+        .collect())
 }
 
 #[cfg(test)]
@@ -199,17 +230,34 @@ mod tests {
                 blob
             })
             .collect();
-        let rules = PruneRules { now: start + minutes(10), unused_for: None, bytes_max: None };
+        let rules = PruneRules {
+            now: start + minutes(10),
+            unused_for: None,
+            bytes_max: None,
+        };
         assert_eq!(store.prune(rules).unwrap(), Pruned::default());
 
         let in_use = blobs.use_all().unwrap();
-        let aged = PruneRules { unused_for: Some(minutes(9)), ..rules };
+        let aged = PruneRules {
+            unused_for: Some(minutes(9)),
+            ..rules
+        };
         assert_eq!(store.prune(aged).unwrap().blobs, 0);
         drop(in_use);
-        assert_eq!(store.prune(aged).unwrap(), Pruned { blobs: 1, bytes: 100, ..Pruned::default() });
+        assert_eq!(
+            store.prune(aged).unwrap(),
+            Pruned {
+                blobs: 1,
+                bytes: 100,
+                ..Pruned::default()
+            }
+        );
         assert!(!blobs.contains(&kept[0]) && blobs.contains(&kept[1]));
 
-        let small = PruneRules { bytes_max: Some(150), ..rules };
+        let small = PruneRules {
+            bytes_max: Some(150),
+            ..rules
+        };
         assert_eq!(store.prune(small).unwrap().blobs, 2);
         assert!(!blobs.contains(&kept[2]) && blobs.contains(&kept[3]));
     }
@@ -223,7 +271,11 @@ mod tests {
         fs::create_dir_all(pending.upper().join("bp/layer")).unwrap();
         cache.commit(pending, Vec::new()).unwrap();
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 40);
-        let rules = PruneRules { now, unused_for: Some(Duration::from_secs(1)), bytes_max: None };
+        let rules = PruneRules {
+            now,
+            unused_for: Some(Duration::from_secs(1)),
+            bytes_max: None,
+        };
 
         let state = cache.open().unwrap().unwrap();
         let pruned = store.prune(rules).unwrap();

@@ -22,7 +22,9 @@ pub struct Receipts {
 impl Store {
     /// The receipts of a trust scope.
     pub fn receipts(&self, scope: &str) -> Result<Receipts, StoreError> {
-        Ok(Receipts { directory: self.folder(&format!("receipts/{}", folder_name(scope)))? })
+        Ok(Receipts {
+            directory: self.folder(&format!("receipts/{}", folder_name(scope)))?,
+        })
     }
 }
 

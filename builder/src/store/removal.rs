@@ -53,7 +53,9 @@ pub(super) fn bytes_on_disk(top: &Path) -> u64 {
     let mut waiting = vec![top.to_owned()];
     while let Some(folder) = waiting.pop() {
         // What vanishes while it is counted takes nothing.
-        let Ok(entries) = fs::read_dir(&folder) else { continue };
+        let Ok(entries) = fs::read_dir(&folder) else {
+            continue;
+        };
         for entry in entries.flatten() {
             let Ok(metadata) = entry.metadata() else { continue };
             bytes = bytes.saturating_add(metadata.blocks().saturating_mul(512));

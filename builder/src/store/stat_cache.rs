@@ -60,7 +60,11 @@ impl Store {
         let name = folder_name(&folder.as_os_str().as_bytes().escape_ascii().to_string());
         let path = self.folder("stat-cache")?.join(name);
         let is_small = fs::metadata(&path).is_ok_and(|metadata| metadata.len() <= RECORD_BYTES_MAX);
-        let bytes = if is_small { fs::read(&path).unwrap_or_default() } else { Vec::new() };
+        let bytes = if is_small {
+            fs::read(&path).unwrap_or_default()
+        } else {
+            Vec::new()
+        };
         let (begun, files) = parse(&bytes).unwrap_or_default();
         Ok(StatCache { path, begun, files })
     }
@@ -71,7 +75,9 @@ impl StatCache {
     pub fn save(&self) -> Result<(), StoreError> {
         let mut bytes = [MAGIC, &self.begun.to_le_bytes()].concat();
         for (path, (looks, digest)) in &self.files {
-            let Ok(length) = u32::try_from(path.len()) else { continue };
+            let Ok(length) = u32::try_from(path.len()) else {
+                continue;
+            };
             bytes.extend_from_slice(&length.to_le_bytes());
             bytes.extend_from_slice(path);
             bytes.extend_from_slice(&looks.bytes);
@@ -96,9 +102,18 @@ pub fn hash_directory(
     is_left_out: &dyn Fn(&Path) -> bool,
 ) -> Result<Digest, StoreError> {
     let folder = File::open(root).map_err(StoreError::file("read", root))?;
-    let begun = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
+    let begun = now
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_nanos();
     let files = HashMap::with_capacity(cache.files.len());
-    let mut hashing = Hashing { root, hasher: Sha256::new(), old: cache, files, buffer: vec![0; 128 << 10] };
+    let mut hashing = Hashing {
+        root,
+        hasher: Sha256::new(),
+        old: cache,
+        files,
+        buffer: vec![0; 128 << 10],
+    };
     hashing.walk(folder.into(), is_left_out)?;
     let (digest, files) = (Digest::finish(hashing.hasher), hashing.files);
     cache.files = files;
@@ -184,7 +199,13 @@ impl Hashing<'_> {
         Ok(())
     }
 
-    fn contents(&mut self, folder: &OwnedFd, name: &OsStr, path: &Path, stat: &Stat) -> Result<Digest, StoreError> {
+    fn contents(
+        &mut self,
+        folder: &OwnedFd,
+        name: &OsStr,
+        path: &Path,
+        stat: &Stat,
+    ) -> Result<Digest, StoreError> {
         let looks = Looks::of(stat);
         let key = path.as_os_str().as_bytes();
         let digest = match self.old.known(key, &looks) {
@@ -222,9 +243,10 @@ impl Hashing<'_> {
 
 impl Looks {
     fn of(stat: &Stat) -> Self {
-        let time = |seconds: i64, nanoseconds: u64| i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
-        let changed = time(stat.st_ctime, u64::from(stat.st_ctime_nsec));
-        let modified = time(stat.st_mtime, u64::from(stat.st_mtime_nsec));
+        let time =
+            |seconds: i64, nanoseconds: u64| i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
+        let changed = time(stat.st_ctime, stat.st_ctime_nsec);
+        let modified = time(stat.st_mtime, stat.st_mtime_nsec);
         let mut bytes = [0; LOOKS_BYTES];
         bytes[..8].copy_from_slice(&stat.st_size.to_le_bytes());
         bytes[8..24].copy_from_slice(&modified.to_le_bytes());
@@ -254,7 +276,16 @@ fn parse(bytes: &[u8]) -> Option<Record> {
         let changed = i128::from_le_bytes(looks[24..40].try_into().ok()?);
         let digest = std::str::from_utf8(take(64)?).ok()?;
         let digest = format!("sha256:{digest}").parse().ok()?;
-        files.insert(path, (Looks { bytes: looks, changed }, digest));
+        files.insert(
+            path,
+            (
+                Looks {
+                    bytes: looks,
+                    changed,
+                },
+                digest,
+            ),
+        );
     }
     Some((begun, files))
 }
@@ -279,7 +310,10 @@ mod tests {
             fs::write(folder.path().join("app/a"), "1").unwrap();
             fs::write(folder.path().join("app/sub/b"), "2").unwrap();
             let store = Store::open(&folder.path().join("store")).unwrap();
-            let now = fs::metadata(folder.path().join("app/sub/b")).unwrap().modified().unwrap();
+            let now = fs::metadata(folder.path().join("app/sub/b"))
+                .unwrap()
+                .modified()
+                .unwrap();
             Self { folder, store, now }
         }
 
@@ -298,7 +332,10 @@ mod tests {
         /// Makes every digest of the record a lie, which is told again only if it is believed.
         fn lie(&self) {
             let mut cache = self.store.stat_cache(&self.app()).unwrap();
-            cache.files.values_mut().for_each(|(_, digest)| *digest = Digest::of(b"lie"));
+            cache
+                .files
+                .values_mut()
+                .for_each(|(_, digest)| *digest = Digest::of(b"lie"));
             cache.save().unwrap();
         }
     }
@@ -329,12 +366,24 @@ mod tests {
         let case = Case::new();
         let young = case.hash_at(case.now + Duration::from_millis(1500));
         case.lie();
-        assert_eq!(case.hash_at(case.now + Duration::from_secs(100)), young, "recorded young: read again");
+        assert_eq!(
+            case.hash_at(case.now + Duration::from_secs(100)),
+            young,
+            "recorded young: read again"
+        );
         case.lie();
-        assert_ne!(case.hash_at(case.now + Duration::from_secs(200)), young, "recorded old: believed");
+        assert_ne!(
+            case.hash_at(case.now + Duration::from_secs(200)),
+            young,
+            "recorded old: believed"
+        );
         fs::write(case.app().join("a"), "1").unwrap();
         fs::write(case.app().join("sub/b"), "2").unwrap();
-        assert_eq!(case.hash_at(case.now + Duration::from_secs(300)), young, "touched: read again");
+        assert_eq!(
+            case.hash_at(case.now + Duration::from_secs(300)),
+            young,
+            "touched: read again"
+        );
     }
 
     #[test]

@@ -44,7 +44,10 @@ impl UnpackedLayer {
 impl Store {
     /// The unpacked layers.
     pub fn unpacked(&self) -> Result<UnpackedLayers, StoreError> {
-        Ok(UnpackedLayers { directory: self.folder("layers")?, trash: self.trash()? })
+        Ok(UnpackedLayers {
+            directory: self.folder("layers")?,
+            trash: self.trash()?,
+        })
     }
 }
 
@@ -85,7 +88,9 @@ impl UnpackedLayers {
 
     /// Evicts a layer unless it is in use; says whether it is gone.
     pub(super) fn evict(&self, layer: &DiffId) -> Result<bool, StoreError> {
-        let Some(_lock) = Lock::try_exclusive(&self.lock(layer))? else { return Ok(false) };
+        let Some(_lock) = Lock::try_exclusive(&self.lock(layer))? else {
+            return Ok(false);
+        };
         removal::discard(&self.directory.join(layer.0.hex()), &self.trash)?;
         Ok(true)
     }
@@ -136,7 +141,14 @@ fn unpack_verified(
     // A broken blob is told before the broken tar that it makes.
     let (found, _) = reader.finish()?;
     unpacked?;
-    if found == *layer { Ok(()) } else { Err(StoreError::DiffId { expected: *layer, found }) }
+    if found == *layer {
+        Ok(())
+    } else {
+        Err(StoreError::DiffId {
+            expected: *layer,
+            found,
+        })
+    }
 }
 
 #[cfg(test)]
@@ -153,10 +165,20 @@ mod tests {
     #[test]
     fn a_layer_is_unpacked_once_and_kept_while_in_use() {
         let folder = tempfile::tempdir().unwrap();
-        let layers = Store::open(&folder.path().join("store")).unwrap().unpacked().unwrap();
+        let layers = Store::open(&folder.path().join("store"))
+            .unwrap()
+            .unpacked()
+            .unwrap();
         let mut tar = TarWriter::new(Vec::new());
         let mtime = Timestamp::BUILDPACKS;
-        let header = Header { path: b"/a/b".to_vec(), kind: Kind::Directory, mode: 0o755, uid: 0, gid: 0, mtime };
+        let header = Header {
+            path: b"/a/b".to_vec(),
+            kind: Kind::Directory,
+            mode: 0o755,
+            uid: 0,
+            gid: 0,
+            mtime,
+        };
         tar.append_empty(&header).unwrap();
         let tar = tar.finish().unwrap();
         let (layer, blob) = (DiffId(Digest::of(&tar)), describe(LAYER_TAR, &tar));
@@ -167,10 +189,14 @@ mod tests {
         assert!(matches!(outcome, Err(StoreError::DiffId { .. })));
         assert!(layers.get(&wrong).unwrap().is_none() && layers.list().unwrap().is_empty());
 
-        let first = layers.get_or_unpack(&layer, &blob, &mut &tar[..], options).unwrap();
+        let first = layers
+            .get_or_unpack(&layer, &blob, &mut &tar[..], options)
+            .unwrap();
         assert!(first.path().join("a/b").is_dir());
         // No blob is needed any more.
-        let second = layers.get_or_unpack(&layer, &blob, &mut io::empty(), options).unwrap();
+        let second = layers
+            .get_or_unpack(&layer, &blob, &mut io::empty(), options)
+            .unwrap();
         assert!(!layers.evict(&layer).unwrap());
         drop((first, second));
         assert!(layers.evict(&layer).unwrap());

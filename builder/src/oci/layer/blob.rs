@@ -25,7 +25,12 @@ pub(super) struct BlobFile {
 
 impl BlobFile {
     pub(super) fn new(file: File) -> Self {
-        Self { file, hasher: Sha256::new(), size: 0, crc: Crc::new() }
+        Self {
+            file,
+            hasher: Sha256::new(),
+            size: 0,
+            crc: Crc::new(),
+        }
     }
 
     /// Writes a compressed block, with the gzip header before the first and the trailer after the last.

@@ -68,7 +68,9 @@ impl Encoder {
     pub(super) fn encode(&mut self, block: &mut Block) -> io::Result<()> {
         match self {
             Self::Members(compressor) => {
-                block.output.resize(compressor.gzip_compress_bound(block.input.len()), 0);
+                block
+                    .output
+                    .resize(compressor.gzip_compress_bound(block.input.len()), 0);
                 let length = compressor.gzip_compress(&block.input, &mut block.output);
                 let length = length.map_err(|_| io::Error::other("libdeflate did not keep its own bound"))?;
                 block.output.truncate(length);
@@ -83,15 +85,25 @@ impl Encoder {
 fn encode_part(level: flate2::Compression, block: &mut Block) -> io::Result<()> {
     let mut compress = Compress::new(level, false);
     if !block.dictionary.is_empty() {
-        compress.set_dictionary(&block.dictionary).map_err(io::Error::other)?;
+        compress
+            .set_dictionary(&block.dictionary)
+            .map_err(io::Error::other)?;
     }
     block.crc.reset();
     block.crc.update(&block.input);
     block.output.clear();
-    block.output.reserve(block.input.len() + block.input.len() / 8 + 1024);
-    let flush = if block.is_last { FlushCompress::Finish } else { FlushCompress::Sync };
+    block
+        .output
+        .reserve(block.input.len() + block.input.len() / 8 + 1024);
+    let flush = if block.is_last {
+        FlushCompress::Finish
+    } else {
+        FlushCompress::Sync
+    };
     loop {
-        let read = usize::try_from(compress.total_in()).unwrap_or(usize::MAX).min(block.input.len());
+        let read = usize::try_from(compress.total_in())
+            .unwrap_or(usize::MAX)
+            .min(block.input.len());
         let status = compress.compress_vec(&block.input[read..], &mut block.output, flush);
         let status = status.map_err(io::Error::other)?;
         let all_read = compress.total_in() == block.input.len() as u64;

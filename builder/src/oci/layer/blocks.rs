@@ -38,7 +38,13 @@ struct Threads {
 impl Blocks {
     pub(super) fn new(shape: Shape, threads: usize, blob: BlobFile) -> Self {
         let stage = Stage::Inline(blob);
-        Self { shape, threads: threads.clamp(1, 64), next_place: 0, dictionary: Vec::new(), stage }
+        Self {
+            shape,
+            threads: threads.clamp(1, 64),
+            next_place: 0,
+            dictionary: Vec::new(),
+            stage,
+        }
     }
 
     pub(super) fn block_bytes(&self) -> usize {
@@ -59,15 +65,26 @@ impl Blocks {
     /// Takes the rest, which may be empty, and ends the blob.
     pub(super) fn finish(mut self, mut rest: Vec<u8>) -> io::Result<BlobFile> {
         // A stream in one member ends with a block, even an empty one; members must not be empty.
-        let is_needed = !rest.is_empty() || self.next_place == 0 || matches!(self.shape, Shape::Single { .. });
+        let is_needed =
+            !rest.is_empty() || self.next_place == 0 || matches!(self.shape, Shape::Single { .. });
         if let Stage::Inline(_) = self.stage {
-            let Stage::Inline(mut blob) = self.stage else { return Err(stopped()) };
-            let mut block = Block { is_last: true, input: rest, ..Block::default() };
+            let Stage::Inline(mut blob) = self.stage else {
+                return Err(stopped());
+            };
+            let mut block = Block {
+                is_last: true,
+                input: rest,
+                ..Block::default()
+            };
             self.shape.encoder()?.encode(&mut block)?;
             blob.write_block(self.shape, &block)?;
             return Ok(blob);
         }
-        let sent = if is_needed { self.send(&mut rest, true) } else { Ok(()) };
+        let sent = if is_needed {
+            self.send(&mut rest, true)
+        } else {
+            Ok(())
+        };
         let blob = self.join()?;
         sent.map(|()| blob)
     }
@@ -90,7 +107,9 @@ impl Blocks {
     }
 
     fn send(&mut self, input: &mut Vec<u8>, is_last: bool) -> io::Result<()> {
-        let Stage::Threads(threads) = &self.stage else { return Err(stopped()) };
+        let Stage::Threads(threads) = &self.stage else {
+            return Err(stopped());
+        };
         let mut block = threads.free.recv().map_err(|_| stopped())?;
         block.place = self.next_place;
         block.is_last = is_last;
@@ -115,7 +134,12 @@ fn start(shape: Shape, threads: usize, blob: BlobFile) -> io::Result<Threads> {
     let (done_sender, done) = crossbeam_channel::bounded(blocks);
     for _ in 0..blocks {
         let input = Vec::with_capacity(shape.block_bytes());
-        free_sender.send(Block { input, ..Block::default() }).map_err(|_| stopped())?;
+        free_sender
+            .send(Block {
+                input,
+                ..Block::default()
+            })
+            .map_err(|_| stopped())?;
     }
     let named = |name: &str| thread::Builder::new().name(name.to_owned());
     let writer = named("blob-writer").spawn(move || write_in_order(shape, blob, &done, &free_sender))?;
@@ -124,7 +148,12 @@ fn start(shape: Shape, threads: usize, blob: BlobFile) -> io::Result<Threads> {
         let (work, done, encoder) = (work_receiver.clone(), done_sender.clone(), shape.encoder()?);
         workers.push(named("compress").spawn(move || compress(encoder, &work, &done))?);
     }
-    Ok(Threads { free, work, workers, writer })
+    Ok(Threads {
+        free,
+        work,
+        workers,
+        writer,
+    })
 }
 
 /// An error goes to the writer, which ends and so ends everything.

@@ -122,7 +122,16 @@ mod tests {
         }
         assert_eq!("gzip".parse(), Ok(Compression::default()));
         assert_eq!("zstd".parse(), Ok(Compression::Zstd { level: 3 }));
-        for text in ["", "gzip:0", "gzip:13", "gzip-single:10", "zstd:20", "none:1", "xz", "gzip:x"] {
+        for text in [
+            "",
+            "gzip:0",
+            "gzip:13",
+            "gzip-single:10",
+            "zstd:20",
+            "none:1",
+            "xz",
+            "gzip:x",
+        ] {
             assert!(text.parse::<Compression>().is_err(), "{text}");
         }
     }

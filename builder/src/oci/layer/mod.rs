@@ -78,7 +78,10 @@ pub fn write_layer(
     threads: usize,
     produce: impl FnOnce(&mut LayerTar<'_>) -> Result<(), TreeError>,
 ) -> Result<WrittenLayer, LayerError> {
-    let failed = |source| LayerError::Write { directory: directory.to_owned(), source };
+    let failed = |source| LayerError::Write {
+        directory: directory.to_owned(),
+        source,
+    };
     let (file, blob) = TemporaryFile::create(directory).map_err(failed)?;
     let output = Output::new(compression, threads, BlobFile::new(file)).map_err(failed)?;
     let mut sink = Sink::new(output);
@@ -93,7 +96,15 @@ pub fn write_layer(
     let (diff_id, tar_size, written) = sink.finish().map_err(failed)?;
     let (digest, size) = written.map_or((diff_id.0, tar_size), BlobFile::finish);
     let media_type = compression.media_type().to_owned();
-    let descriptor = LayerDescriptor { blob: Descriptor { media_type, digest, size }, diff_id, tar_size };
+    let descriptor = LayerDescriptor {
+        blob: Descriptor {
+            media_type,
+            digest,
+            size,
+        },
+        diff_id,
+        tar_size,
+    };
     Ok(WrittenLayer { descriptor, blob })
 }
 
@@ -131,7 +142,9 @@ impl Output {
         Ok(match compression {
             Compression::None => Self::Plain(blob),
             Compression::Gzip { level } => Self::Gzip(Blocks::new(Shape::Members { level }, threads, blob)),
-            Compression::GzipSingle { level } => Self::Gzip(Blocks::new(Shape::Single { level }, threads, blob)),
+            Compression::GzipSingle { level } => {
+                Self::Gzip(Blocks::new(Shape::Single { level }, threads, blob))
+            }
             Compression::Zstd { level } => {
                 let mut encoder = zstd::stream::write::Encoder::new(blob, i32::from(level))?;
                 // At least one: without workers zstd gives other bytes than with any number of them.
@@ -193,7 +206,13 @@ struct Sink {
 impl Sink {
     fn new(output: Output) -> Self {
         let block_bytes = output.block_bytes();
-        Self { hasher: Sha256::new(), tar_size: 0, block: Vec::with_capacity(block_bytes), block_bytes, output }
+        Self {
+            hasher: Sha256::new(),
+            tar_size: 0,
+            block: Vec::with_capacity(block_bytes),
+            block_bytes,
+            output,
+        }
     }
 
     fn finish(mut self) -> io::Result<(DiffId, u64, Option<BlobFile>)> {

@@ -40,7 +40,9 @@ pub fn divide(paths: &[TreePath], slices: &[Vec<String>]) -> Result<Vec<Vec<Path
         }
         layers.push(app.sorted(taken));
     }
-    let rest = (0..app.paths.len()).filter(|&position| !app.is_consumed[position]).collect();
+    let rest = (0..app.paths.len())
+        .filter(|&position| !app.is_consumed[position])
+        .collect();
     layers.push(app.sorted(rest));
     Ok(layers)
 }
@@ -55,20 +57,30 @@ struct App<'app> {
 
 impl<'app> App<'app> {
     fn new(paths: &'app [TreePath]) -> Self {
-        let positions: BTreeMap<&Path, usize> =
-            paths.iter().enumerate().map(|(position, entry)| (entry.path.as_path(), position)).collect();
+        let positions: BTreeMap<&Path, usize> = paths
+            .iter()
+            .enumerate()
+            .map(|(position, entry)| (entry.path.as_path(), position))
+            .collect();
         let mut children: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for (position, entry) in paths.iter().enumerate() {
             if let Some(&parent) = entry.path.parent().and_then(|parent| positions.get(parent)) {
                 children.entry(parent).or_default().push(position);
             }
         }
-        Self { paths, positions, children, is_consumed: vec![false; paths.len()] }
+        Self {
+            paths,
+            positions,
+            children,
+            is_consumed: vec![false; paths.len()],
+        }
     }
 
     /// What a pattern matches and is in no slice yet. The app itself is matched by nothing.
     fn matching(&self, pattern: &str) -> Result<Vec<usize>, SliceError> {
-        let malformed = |_| SliceError { pattern: pattern.to_owned() };
+        let malformed = |_| SliceError {
+            pattern: pattern.to_owned(),
+        };
         let cleaned = pattern::clean(pattern);
         let mut matching = Vec::new();
         for (position, entry) in self.paths.iter().enumerate() {
@@ -94,7 +106,9 @@ impl<'app> App<'app> {
             waiting.extend(inside.filter(|&&inside| !self.is_consumed[inside]));
         }
         for parent in self.paths[position].path.ancestors().skip(1) {
-            let Some(&parent) = self.positions.get(parent) else { continue };
+            let Some(&parent) = self.positions.get(parent) else {
+                continue;
+            };
             taken.insert(parent);
             // A folder is consumed when all that is in it is.
             let inside = self.children.get(&parent).into_iter().flatten();
@@ -103,8 +117,10 @@ impl<'app> App<'app> {
     }
 
     fn sorted(&self, positions: BTreeSet<usize>) -> Vec<PathBuf> {
-        let mut paths: Vec<PathBuf> =
-            positions.into_iter().map(|position| self.paths[position].path.clone()).collect();
+        let mut paths: Vec<PathBuf> = positions
+            .into_iter()
+            .map(|position| self.paths[position].path.clone())
+            .collect();
         paths.sort_unstable_by(|left, right| left.as_os_str().as_bytes().cmp(right.as_os_str().as_bytes()));
         paths
     }
@@ -115,31 +131,58 @@ mod tests {
     use super::*;
 
     fn app(paths: &[&str]) -> Vec<TreePath> {
-        let is_directory = |path: &str| {
-            path.is_empty() || paths.iter().any(|other| other.starts_with(&format!("{path}/")))
-        };
-        paths.iter().map(|path| TreePath { path: path.into(), is_directory: is_directory(path) }).collect()
+        let is_directory =
+            |path: &str| path.is_empty() || paths.iter().any(|other| other.starts_with(&format!("{path}/")));
+        paths
+            .iter()
+            .map(|path| TreePath {
+                path: path.into(),
+                is_directory: is_directory(path),
+            })
+            .collect()
     }
 
     fn divided(paths: &[&str], slices: &[&[&str]]) -> Vec<Vec<String>> {
-        let slices: Vec<Vec<String>> =
-            slices.iter().map(|slice| slice.iter().map(ToString::to_string).collect()).collect();
+        let slices: Vec<Vec<String>> = slices
+            .iter()
+            .map(|slice| slice.iter().map(ToString::to_string).collect())
+            .collect();
         let layers = divide(&app(paths), &slices).unwrap();
         let shown = |path: PathBuf| path.to_str().unwrap().to_owned();
-        layers.into_iter().map(|layer| layer.into_iter().map(shown).collect()).collect()
+        layers
+            .into_iter()
+            .map(|layer| layer.into_iter().map(shown).collect())
+            .collect()
     }
 
     #[test]
     fn the_reference_s_own_example_is_divided_alike() {
         let paths = [
-            "", "dir-link", "file-link.txt", "file.txt", "other-dir", "other-dir/other-file.md",
-            "other-dir/other-file.txt", "some-dir", "some-dir/file.md", "some-dir/some-file.txt",
+            "",
+            "dir-link",
+            "file-link.txt",
+            "file.txt",
+            "other-dir",
+            "other-dir/other-file.md",
+            "other-dir/other-file.txt",
+            "some-dir",
+            "some-dir/file.md",
+            "some-dir/some-file.txt",
         ];
-        let slices: [&[&str]; 4] =
-            [&["*.txt", "**/*.txt"], &["other-dir"], &["dir-link/*"], &["../**/dir-to-exclude"]];
+        let slices: [&[&str]; 4] = [
+            &["*.txt", "**/*.txt"],
+            &["other-dir"],
+            &["dir-link/*"],
+            &["../**/dir-to-exclude"],
+        ];
         let layers = divided(&paths, &slices);
         let first = [
-            "", "file-link.txt", "file.txt", "other-dir", "other-dir/other-file.txt", "some-dir",
+            "",
+            "file-link.txt",
+            "file.txt",
+            "other-dir",
+            "other-dir/other-file.txt",
+            "some-dir",
             "some-dir/some-file.txt",
         ];
         assert_eq!(layers[0], first);
@@ -158,6 +201,9 @@ mod tests {
     fn the_app_itself_is_matched_by_nothing_and_bad_patterns_are_errors() {
         assert_eq!(divided(&["", "a"], &[&[".", "/a"]]), [vec![], vec!["", "a"]]);
         let broken = divide(&app(&["", "a"]), &[vec!["[".to_owned()]]);
-        assert_eq!(broken.unwrap_err().to_string(), "the slice pattern `[` is malformed");
+        assert_eq!(
+            broken.unwrap_err().to_string(),
+            "the slice pattern `[` is malformed"
+        );
     }
 }

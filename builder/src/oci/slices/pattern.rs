@@ -72,10 +72,15 @@ fn match_chunk<'name>(chunk: &[u8], name: &'name [u8]) -> Result<Option<&'name [
                 let character = left.map(first_character);
                 let (is_in, rest) = match_class(&chunk[1..], character.map(|(character, _)| character))?;
                 chunk = rest;
-                left = left.zip(character).filter(|_| is_in).map(|(left, (_, length))| &left[length..]);
+                left = left
+                    .zip(character)
+                    .filter(|_| is_in)
+                    .map(|(left, (_, length))| &left[length..]);
             }
             b'?' => {
-                left = left.filter(|left| left[0] != b'/').map(|left| &left[first_character(left).1..]);
+                left = left
+                    .filter(|left| left[0] != b'/')
+                    .map(|left| &left[first_character(left).1..]);
                 chunk = &chunk[1..];
             }
             _ => {
@@ -99,7 +104,11 @@ fn match_class(class: &[u8], character: Option<u32>) -> Result<(bool, &[u8]), Ma
             return Ok((is_in != is_negated, &class[1..]));
         }
         let (low, rest) = class_character(class)?;
-        let (high, rest) = if rest[0] == b'-' { class_character(&rest[1..])? } else { (low, rest) };
+        let (high, rest) = if rest[0] == b'-' {
+            class_character(&rest[1..])?
+        } else {
+            (low, rest)
+        };
         is_in |= character.is_some_and(|character| (low..=high).contains(&character));
         class = rest;
         ranges += 1;
@@ -119,7 +128,11 @@ fn class_character(class: &[u8]) -> Result<(u32, &[u8]), Malformed> {
     let (character, length) = first_character(class);
     let is_broken = character == u32::from(char::REPLACEMENT_CHARACTER) && length == 1;
     let rest = &class[length..];
-    if is_broken || rest.is_empty() { Err(Malformed) } else { Ok((character, rest)) }
+    if is_broken || rest.is_empty() {
+        Err(Malformed)
+    } else {
+        Ok((character, rest))
+    }
 }
 
 /// The first character and its length in bytes; a byte that begins none is the replacement character, of length 1.
@@ -130,7 +143,9 @@ fn first_character(text: &[u8]) -> (u32, usize) {
         Err(error) => std::str::from_utf8(&start[..error.valid_up_to()]).unwrap_or(""),
     };
     let character = valid.chars().next();
-    character.map_or((u32::from(char::REPLACEMENT_CHARACTER), 1), |found| (u32::from(found), found.len_utf8()))
+    character.map_or((u32::from(char::REPLACEMENT_CHARACTER), 1), |found| {
+        (u32::from(found), found.len_utf8())
+    })
 }
 
 /// The shortest equal path: no empty or `.` components, `..` taken back where it can be.
@@ -203,7 +218,11 @@ mod tests {
             ("**/y", "a/y", Ok(true)),
             ("**/y", "a/b/y", Ok(false)),
         ] {
-            assert_eq!(matches(pattern.as_bytes(), name.as_bytes()), expected, "{pattern} {name}");
+            assert_eq!(
+                matches(pattern.as_bytes(), name.as_bytes()),
+                expected,
+                "{pattern} {name}"
+            );
         }
     }
 

@@ -178,7 +178,10 @@ fn split_name(path: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 fn encode_pax(path: &[u8], records: &[(&'static str, Vec<u8>)], output: &mut Vec<u8>) {
-    let body: Vec<u8> = records.iter().flat_map(|(key, value)| pax_record(key, value)).collect();
+    let body: Vec<u8> = records
+        .iter()
+        .flat_map(|(key, value)| pax_record(key, value))
+        .collect();
     let mut name = ascii_only(&pax_name(path));
     name.truncate(NAME_BYTES_MAX);
     while name.ends_with(b"/") {
@@ -201,9 +204,18 @@ fn encode_pax(path: &[u8], records: &[(&'static str, Vec<u8>)], output: &mut Vec
 fn pax_name(path: &[u8]) -> Vec<u8> {
     let slash = path.iter().rposition(|&byte| byte == b'/');
     let (directory, base) = slash.map_or((&b""[..], path), |slash| (&path[..slash], &path[slash + 1..]));
-    let parts = directory.split(|&byte| byte == b'/').chain([&b"PaxHeaders.0"[..], base]);
-    let joined = parts.filter(|part| !part.is_empty()).collect::<Vec<_>>().join(&b'/');
-    if path.starts_with(b"/") { [b"/", &joined[..]].concat() } else { joined }
+    let parts = directory
+        .split(|&byte| byte == b'/')
+        .chain([&b"PaxHeaders.0"[..], base]);
+    let joined = parts
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join(&b'/');
+    if path.starts_with(b"/") {
+        [b"/", &joined[..]].concat()
+    } else {
+        joined
+    }
 }
 
 /// `LENGTH KEY=VALUE\n`, where the length counts its own digits.
@@ -231,7 +243,10 @@ fn put_text(field: &mut [u8], text: &[u8]) {
     let length = text.len().min(field.len());
     field[..length].copy_from_slice(&text[..length]);
     if text.len() > field.len() && field.ends_with(b"/") {
-        let kept = field.iter().rposition(|&byte| byte != b'/').map_or(0, |last| last + 1);
+        let kept = field
+            .iter()
+            .rposition(|&byte| byte != b'/')
+            .map_or(0, |last| last + 1);
         field[kept] = 0;
     }
 }
@@ -259,7 +274,14 @@ mod tests {
 
     fn file(path: &[u8]) -> Header {
         let kind = Kind::File { size: 0 };
-        Header { path: path.to_vec(), kind, mode: 0o644, uid: 0, gid: 0, mtime: Timestamp::BUILDPACKS }
+        Header {
+            path: path.to_vec(),
+            kind,
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+            mtime: Timestamp::BUILDPACKS,
+        }
     }
 
     #[test]
@@ -301,7 +323,11 @@ mod tests {
         let mut bytes = Vec::new();
         encode(&file(&name), &mut bytes);
         let header = &bytes[bytes.len() - BLOCK_BYTES..];
-        assert_eq!(&header[..100], &name[..100], "a name of 100 bytes after the filter is not cut");
+        assert_eq!(
+            &header[..100],
+            &name[..100],
+            "a name of 100 bytes after the filter is not cut"
+        );
 
         let name = [&[b'n'; 99][..], b"/", &[b'm'; 200]].concat();
         bytes.clear();

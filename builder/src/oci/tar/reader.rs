@@ -68,7 +68,12 @@ struct Extensions {
 impl<R: Read> TarReader<R> {
     /// A tar that comes from `input`, which should be buffered.
     pub fn new(input: R) -> Self {
-        Self { input, contents_left: 0, padding_left: 0, ended: false }
+        Self {
+            input,
+            contents_left: 0,
+            padding_left: 0,
+            ended: false,
+        }
     }
 
     /// The next entry, or none at the end of the tar. What was not read of the contents before is skipped.
@@ -76,7 +81,9 @@ impl<R: Read> TarReader<R> {
         let mut extensions = Extensions::default();
         loop {
             self.skip_contents()?;
-            let Some(block) = self.next_header()? else { return Ok(None) };
+            let Some(block) = self.next_header()? else {
+                return Ok(None);
+            };
             let size = number(&block[124..136])?;
             match block[156] {
                 b'x' => extensions.take_records(&self.extension(size)?)?,
@@ -96,10 +103,15 @@ impl<R: Read> TarReader<R> {
 
     fn entry(&mut self, block: &Block, size: u64, extensions: Extensions) -> Result<Header, TarReadError> {
         let path = extensions.path.unwrap_or_else(|| name_of(block));
-        let target = extensions.target.unwrap_or_else(|| text(&block[157..257]).to_vec());
+        let target = extensions
+            .target
+            .unwrap_or_else(|| text(&block[157..257]).to_vec());
         let size = extensions.size.unwrap_or(size);
         let device = || -> Result<(u32, u32), TarReadError> {
-            Ok((small(number(&block[329..337])?)?, small(number(&block[337..345])?)?))
+            Ok((
+                small(number(&block[329..337])?)?,
+                small(number(&block[337..345])?)?,
+            ))
         };
         let kind = match block[156] {
             // Before ustar a folder was a file whose name ends in a slash.
@@ -113,7 +125,10 @@ impl<R: Read> TarReader<R> {
             b'6' => Kind::Fifo,
             flag => {
                 let path = path.escape_ascii().to_string();
-                return Err(TarReadError::Unsupported { flag: char::from(flag), path });
+                return Err(TarReadError::Unsupported {
+                    flag: char::from(flag),
+                    path,
+                });
             }
         };
         // Only files have contents; some writers state a size for links and folders all the same.
@@ -128,8 +143,12 @@ impl<R: Read> TarReader<R> {
             path,
             kind,
             mode: small(number(&block[100..108])? & 0o7777)?,
-            uid: extensions.uid.map_or_else(|| small(number(&block[108..116])?), Ok)?,
-            gid: extensions.gid.map_or_else(|| small(number(&block[116..124])?), Ok)?,
+            uid: extensions
+                .uid
+                .map_or_else(|| small(number(&block[108..116])?), Ok)?,
+            gid: extensions
+                .gid
+                .map_or_else(|| small(number(&block[116..124])?), Ok)?,
             mtime: Timestamp(mtime),
         })
     }
@@ -151,7 +170,9 @@ impl<R: Read> TarReader<R> {
         };
         let sum: u64 = block.iter().enumerate().map(blanked).sum();
         if sum != stated {
-            return Err(TarReadError::Broken { what: "a header has a wrong checksum" });
+            return Err(TarReadError::Broken {
+                what: "a header has a wrong checksum",
+            });
         }
         Ok(Some(block))
     }
@@ -161,7 +182,11 @@ impl<R: Read> TarReader<R> {
         while filled < BLOCK_BYTES {
             match self.input.read(&mut block[filled..]) {
                 Ok(0) if filled == 0 => return Ok(0),
-                Ok(0) => return Err(TarReadError::Broken { what: "it ends within a header" }),
+                Ok(0) => {
+                    return Err(TarReadError::Broken {
+                        what: "it ends within a header",
+                    });
+                }
                 Ok(count) => filled += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(source) => return Err(TarReadError::Read { source }),
@@ -172,11 +197,14 @@ impl<R: Read> TarReader<R> {
 
     fn extension(&mut self, size: u64) -> Result<Vec<u8>, TarReadError> {
         if size > EXTENSION_BYTES_MAX {
-            return Err(TarReadError::Broken { what: "a long name or record has more than 1 MiB" });
+            return Err(TarReadError::Broken {
+                what: "a long name or record has more than 1 MiB",
+            });
         }
         self.start_contents(size);
         let mut bytes = Vec::new();
-        self.read_to_end(&mut bytes).map_err(|source| TarReadError::Read { source })?;
+        self.read_to_end(&mut bytes)
+            .map_err(|source| TarReadError::Read { source })?;
         Ok(bytes)
     }
 
@@ -191,7 +219,9 @@ impl<R: Read> TarReader<R> {
         let count = io::copy(&mut rest, &mut io::sink()).map_err(|source| TarReadError::Read { source })?;
         // The padding of the last entry may be missing where the end marker is.
         if count < self.contents_left {
-            return Err(TarReadError::Broken { what: "it ends within a file" });
+            return Err(TarReadError::Broken {
+                what: "it ends within a file",
+            });
         }
         self.start_contents(0);
         Ok(())
@@ -200,13 +230,18 @@ impl<R: Read> TarReader<R> {
 
 impl<R: Read> Read for TarReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let wanted = usize::try_from(self.contents_left).unwrap_or(usize::MAX).min(buffer.len());
+        let wanted = usize::try_from(self.contents_left)
+            .unwrap_or(usize::MAX)
+            .min(buffer.len());
         if wanted == 0 {
             return Ok(0);
         }
         let count = self.input.read(&mut buffer[..wanted])?;
         if count == 0 {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the tar ends within a file"));
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the tar ends within a file",
+            ));
         }
         self.contents_left -= count as u64;
         Ok(count)
@@ -218,11 +253,15 @@ type Block = [u8; BLOCK_BYTES];
 impl Extensions {
     /// Takes the records `LENGTH KEY=VALUE\n` that matter; an empty value takes a record back.
     fn take_records(&mut self, mut bytes: &[u8]) -> Result<(), TarReadError> {
-        let broken = || TarReadError::Broken { what: "a PAX record is malformed" };
+        let broken = || TarReadError::Broken {
+            what: "a PAX record is malformed",
+        };
         while !bytes.is_empty() && bytes[0] != 0 {
             let blank = bytes.iter().position(|&byte| byte == b' ').ok_or_else(broken)?;
             let length: usize = parse(&bytes[..blank]).ok_or_else(broken)?;
-            let record = bytes.get(blank + 1..length).and_then(|record| record.strip_suffix(b"\n"));
+            let record = bytes
+                .get(blank + 1..length)
+                .and_then(|record| record.strip_suffix(b"\n"));
             let record = record.ok_or_else(broken)?;
             let equals = record.iter().position(|&byte| byte == b'=').ok_or_else(broken)?;
             let (key, value) = (&record[..equals], &record[equals + 1..]);
@@ -260,13 +299,23 @@ fn text(field: &[u8]) -> &[u8] {
 /// The name with its prefix, which only POSIX headers have there (GNU's put times in its place).
 fn name_of(block: &Block) -> Vec<u8> {
     let name = text(&block[0..100]);
-    let prefix = if &block[257..263] == b"ustar\0" { text(&block[345..500]) } else { b"" };
-    if prefix.is_empty() { name.to_vec() } else { [prefix, b"/", name].concat() }
+    let prefix = if &block[257..263] == b"ustar\0" {
+        text(&block[345..500])
+    } else {
+        b""
+    };
+    if prefix.is_empty() {
+        name.to_vec()
+    } else {
+        [prefix, b"/", name].concat()
+    }
 }
 
 /// Octal digits, or base 256 if the first bit is set.
 fn number(field: &[u8]) -> Result<u64, TarReadError> {
-    let broken = TarReadError::Broken { what: "a header has a malformed number" };
+    let broken = TarReadError::Broken {
+        what: "a header has a malformed number",
+    };
     if field[0] & 0x80 != 0 {
         let bytes = [&[field[0] & 0x7f][..], &field[1..]].concat();
         // A set second bit is a negative number, which only times before 1970 have: they become 1970.
@@ -283,11 +332,16 @@ fn number(field: &[u8]) -> Result<u64, TarReadError> {
     if digits.is_empty() {
         return Ok(0);
     }
-    std::str::from_utf8(digits).ok().and_then(|digits| u64::from_str_radix(digits, 8).ok()).ok_or(broken)
+    std::str::from_utf8(digits)
+        .ok()
+        .and_then(|digits| u64::from_str_radix(digits, 8).ok())
+        .ok_or(broken)
 }
 
 fn small(number: u64) -> Result<u32, TarReadError> {
-    u32::try_from(number).map_err(|_| TarReadError::Broken { what: "a header has a number over 32 bits" })
+    u32::try_from(number).map_err(|_| TarReadError::Broken {
+        what: "a header has a number over 32 bits",
+    })
 }
 
 #[cfg(test)]
@@ -296,7 +350,14 @@ mod tests {
     use crate::oci::tar::writer::TarWriter;
 
     fn header(path: &[u8], kind: Kind) -> Header {
-        Header { path: path.to_vec(), kind, mode: 0o4755, uid: 7, gid: 9, mtime: Timestamp(12) }
+        Header {
+            path: path.to_vec(),
+            kind,
+            mode: 0o4755,
+            uid: 7,
+            gid: 9,
+            mtime: Timestamp(12),
+        }
     }
 
     #[test]
@@ -305,8 +366,18 @@ mod tests {
         let entries = [
             header(b"/d", Kind::Directory),
             header(&long, Kind::File { size: 3 }),
-            header("/é".as_bytes(), Kind::Symlink { target: long.to_vec() }),
-            header(b"/h", Kind::Hardlink { target: b"/d".to_vec() }),
+            header(
+                "/é".as_bytes(),
+                Kind::Symlink {
+                    target: long.to_vec(),
+                },
+            ),
+            header(
+                b"/h",
+                Kind::Hardlink {
+                    target: b"/d".to_vec(),
+                },
+            ),
             header(b"/p", Kind::Fifo),
             header(b"/c", Kind::CharDevice { major: 1, minor: 3 }),
         ];
@@ -330,7 +401,8 @@ mod tests {
     #[test]
     fn broken_tars_are_errors() {
         let mut tar = TarWriter::new(Vec::new());
-        tar.append(&header(b"/f", Kind::File { size: 600 }), &mut &[1; 600][..]).unwrap();
+        tar.append(&header(b"/f", Kind::File { size: 600 }), &mut &[1; 600][..])
+            .unwrap();
         let bytes = tar.finish().unwrap();
         let mut cut = TarReader::new(&bytes[..700]);
         cut.next_entry().unwrap();

@@ -80,7 +80,11 @@ impl Failure for TarError {
 impl<W: Write> TarWriter<W> {
     /// A tar that goes to `output`, which should be buffered.
     pub fn new(output: W) -> Self {
-        Self { output, header: Vec::new(), buffer: vec![0; COPY_BUFFER_BYTES] }
+        Self {
+            output,
+            header: Vec::new(),
+            buffer: vec![0; COPY_BUFFER_BYTES],
+        }
     }
 
     /// Writes one entry. `contents` is read for regular files only, and must have just the bytes that the header
@@ -92,7 +96,9 @@ impl<W: Write> TarWriter<W> {
         };
         for name in [&header.path[..], target] {
             if name.is_empty() || name.contains(&0) {
-                return Err(TarError::Name { path: shown(&header.path) });
+                return Err(TarError::Name {
+                    path: shown(&header.path),
+                });
             }
         }
         self.header.clear();
@@ -111,7 +117,9 @@ impl<W: Write> TarWriter<W> {
 
     /// Writes the end, two blocks of zeros, and gives the output back.
     pub fn finish(mut self) -> Result<W, TarError> {
-        self.output.write_all(&[0; 2 * BLOCK_BYTES]).map_err(write_failed)?;
+        self.output
+            .write_all(&[0; 2 * BLOCK_BYTES])
+            .map_err(write_failed)?;
         self.output.flush().map_err(write_failed)?;
         Ok(self.output)
     }
@@ -125,19 +133,33 @@ impl<W: Write> TarWriter<W> {
             let count = match contents.read(&mut self.buffer[..wanted]) {
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(source) => return Err(TarError::Read { path: shown(&header.path), source }),
+                Err(source) => {
+                    return Err(TarError::Read {
+                        path: shown(&header.path),
+                        source,
+                    });
+                }
             };
             if count as u64 > size - read {
-                return Err(TarError::Grew { path: shown(&header.path), size });
+                return Err(TarError::Grew {
+                    path: shown(&header.path),
+                    size,
+                });
             }
             if count == 0 {
                 break;
             }
-            self.output.write_all(&self.buffer[..count]).map_err(write_failed)?;
+            self.output
+                .write_all(&self.buffer[..count])
+                .map_err(write_failed)?;
             read += count as u64;
         }
         if read < size {
-            return Err(TarError::Shrank { path: shown(&header.path), read, size });
+            return Err(TarError::Shrank {
+                path: shown(&header.path),
+                read,
+                size,
+            });
         }
         let padding = read.next_multiple_of(BLOCK_BYTES as u64) - read;
         let zeros = [0; BLOCK_BYTES];
@@ -163,7 +185,14 @@ mod tests {
 
     fn entry(path: &str, kind: Kind, mode: u32, id: u32) -> Header {
         let (path, mtime) = (path.as_bytes().to_vec(), Timestamp::BUILDPACKS);
-        Header { path, kind, mode, uid: id, gid: if id == 0 { 0 } else { 1000 }, mtime }
+        Header {
+            path,
+            kind,
+            mode,
+            uid: id,
+            gid: if id == 0 { 0 } else { 1000 },
+            mtime,
+        }
     }
 
     fn digest_of(entries: &[(Header, &[u8])]) -> String {
@@ -181,7 +210,15 @@ mod tests {
         ];
         for name in names {
             let target = b"/cnb/lifecycle/launcher".to_vec();
-            entries.push((entry(&format!("/cnb/process/{name}"), Kind::Symlink { target }, 0o755, 0), b""));
+            entries.push((
+                entry(
+                    &format!("/cnb/process/{name}"),
+                    Kind::Symlink { target },
+                    0o755,
+                    0,
+                ),
+                b"",
+            ));
         }
         digest_of(&entries)
     }
@@ -197,9 +234,15 @@ mod tests {
         let launcher = digest_of(&[
             (entry("/cnb", Kind::Directory, 0o755, 0), b""),
             (entry("/cnb/lifecycle", Kind::Directory, 0o755, 0), b""),
-            (entry("/cnb/lifecycle/launcher", Kind::File { size: 16 }, 0o755, 0), b"launcher-content"),
+            (
+                entry("/cnb/lifecycle/launcher", Kind::File { size: 16 }, 0o755, 0),
+                b"launcher-content",
+            ),
         ]);
-        assert_eq!(launcher, "sha256:eb8cd01c7ae3cc4b516ccee89832066897b6728ba2b43044bf4c0fcb34826ba3");
+        assert_eq!(
+            launcher,
+            "sha256:eb8cd01c7ae3cc4b516ccee89832066897b6728ba2b43044bf4c0fcb34826ba3"
+        );
     }
 
     #[test]

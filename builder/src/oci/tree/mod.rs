@@ -43,7 +43,11 @@ pub struct TreeLimits {
 
 impl Default for TreeLimits {
     fn default() -> Self {
-        Self { entries_max: 4_000_000, bytes_max: 128 << 30, depth_max: 256 }
+        Self {
+            entries_max: 4_000_000,
+            bytes_max: 128 << 30,
+            depth_max: 256,
+        }
     }
 }
 
@@ -130,16 +134,14 @@ pub fn append_layer_directory(
             .st_mode;
         append_folder(tar, &walker.image_path(parent), mode, tree.parent_owner)?;
     }
-    walk(&mut walker, directory, &mut |walker, path, place| walker.append(tar, path, place))
+    walk(&mut walker, directory, &mut |walker, path, place| {
+        walker.append(tar, path, place)
+    })
 }
 
 /// Writes the named paths of an app, which must be sorted by their whole text, with the folders above the app before
 /// them. Nothing at all is written for no paths. The paths are not walked into.
-pub fn append_app_slice(
-    tar: &mut LayerTar<'_>,
-    tree: &Tree<'_>,
-    paths: &[PathBuf],
-) -> Result<(), TreeError> {
+pub fn append_app_slice(tar: &mut LayerTar<'_>, tree: &Tree<'_>, paths: &[PathBuf]) -> Result<(), TreeError> {
     if paths.is_empty() {
         return Ok(());
     }
@@ -151,7 +153,15 @@ pub fn append_app_slice(
             (Some(parent), Some(name)) => {
                 let parent = walker.open_directory(parent)?;
                 let kind = walker.kind_of(parent.as_fd(), name, path)?;
-                walker.append(tar, path, Place { parent: parent.as_fd(), name, kind })?;
+                walker.append(
+                    tar,
+                    path,
+                    Place {
+                        parent: parent.as_fd(),
+                        name,
+                        kind,
+                    },
+                )?;
             }
             _ => walker.append_root(tar)?,
         }
@@ -167,7 +177,10 @@ pub fn list(tree: &Tree<'_>) -> Result<Vec<TreePath>, TreeError> {
     walk(&mut walker, Path::new(""), &mut |walker, path, place| {
         walker.count(path, 0)?;
         let is_directory = place.kind == FileType::Directory;
-        paths.push(TreePath { path: path.to_owned(), is_directory });
+        paths.push(TreePath {
+            path: path.to_owned(),
+            is_directory,
+        });
         Ok(())
     })?;
     Ok(paths)

@@ -24,7 +24,10 @@ fn layers_of(case: &str) -> Vec<Value> {
 }
 
 fn named(case: &str, what: &str) -> Value {
-    layers_of(case).into_iter().find(|layer| layer["what"] == what).unwrap()
+    layers_of(case)
+        .into_iter()
+        .find(|layer| layer["what"] == what)
+        .unwrap()
 }
 
 /// The bytes of a name: U+E080 to U+E0FF stand for single bytes.
@@ -46,21 +49,31 @@ fn contents() -> HashMap<String, Vec<u8>> {
     known.extend(lines.split(' ').map(|word| format!("{word}\n").into_bytes()));
     let words = "nfc nfd jp nl bs sp st tab bad dot hid wh";
     known.extend(words.split(' ').map(|word| word.as_bytes().to_vec()));
-    let mut folders = vec![PathBuf::from(format!("{VECTORS}/app-slices/app")), format!("{VECTORS}/layer-tree/app").into()];
+    let mut folders = vec![
+        PathBuf::from(format!("{VECTORS}/app-slices/app")),
+        format!("{VECTORS}/layer-tree/app").into(),
+    ];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
-            if path.is_dir() { folders.push(path) } else { known.push(fs::read(path).unwrap()) }
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                known.push(fs::read(path).unwrap());
+            }
         }
     }
-    known.into_iter().map(|bytes| (Digest::of(&bytes).to_string(), bytes)).collect()
+    known
+        .into_iter()
+        .map(|bytes| (Digest::of(&bytes).to_string(), bytes))
+        .collect()
 }
 
 /// Makes the entries below `root`, where files of equal contents become one file with several names.
 fn make_tree(root: &Path, entries: &[Value]) {
     let contents = contents();
-    let mut made: HashMap<(String, String), PathBuf> = HashMap::new();
-    let mut modes = Vec::new();
+    let mut linked: HashMap<(String, String), PathBuf> = HashMap::new();
+    let mut permissions = Vec::new();
     for entry in entries {
         let name = bytes_of(entry["path"].as_str().unwrap());
         let path = root.join(OsString::from_vec(name[1..].to_vec()));
@@ -77,16 +90,16 @@ fn make_tree(root: &Path, entries: &[Value]) {
                 let text = entry["text"].as_str().map(|text| text.as_bytes().to_vec());
                 let digest = format!("sha256:{}", entry["sha256"].as_str().unwrap());
                 let bytes = text.unwrap_or_else(|| contents[&digest].clone());
-                match made.get(&(digest.clone(), mode.to_owned())) {
+                match linked.get(&(digest.clone(), mode.to_owned())) {
                     Some(first) => fs::hard_link(first, &path).unwrap(),
                     None => fs::write(&path, bytes).unwrap(),
                 }
-                made.insert((digest, mode.to_owned()), path.clone());
+                linked.insert((digest, mode.to_owned()), path.clone());
             }
         }
-        modes.push((path, u32::from_str_radix(mode, 8).unwrap()));
+        permissions.push((path, u32::from_str_radix(mode, 8).unwrap()));
     }
-    for (path, mode) in modes.into_iter().rev() {
+    for (path, mode) in permissions.into_iter().rev() {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     }
 }
@@ -100,15 +113,26 @@ fn layer_digest(root: &Path, directory: &str) -> String {
         owner: OWNER,
         limits: TreeLimits::default(),
     };
-    diff_id_of(|tar| append_layer_directory(tar, &tree, Path::new(directory))).unwrap().0.to_string()
+    diff_id_of(|tar| append_layer_directory(tar, &tree, Path::new(directory)))
+        .unwrap()
+        .0
+        .to_string()
 }
 
 #[test]
 fn layer_folders_have_the_reference_s_digests() {
     for (case, what, directory) in [
         ("layer-tree", "buildpack layer vec/tree@1.0.0:odd", "vec_tree/odd"),
-        ("layer-tree", "buildpack layer vec/tree@1.0.0:pipe", "vec_tree/pipe"),
-        ("layer-tree", "buildpack layer vec/tree@1.0.0:tree", "vec_tree/tree"),
+        (
+            "layer-tree",
+            "buildpack layer vec/tree@1.0.0:pipe",
+            "vec_tree/pipe",
+        ),
+        (
+            "layer-tree",
+            "buildpack layer vec/tree@1.0.0:tree",
+            "vec_tree/tree",
+        ),
         ("layer-tree", "sbom", "sbom/launch"),
         ("layer-tree", "config", "config"),
         ("app-slices", "sbom", "sbom/launch"),
@@ -120,7 +144,11 @@ fn layer_folders_have_the_reference_s_digests() {
         // A socket is left out silently.
         let socket = folder.path().join("layers").join(directory).join("socket");
         rustix::fs::mknodat(rustix::fs::CWD, &socket, FileType::Socket, 0o644.into(), 0).unwrap();
-        assert_eq!(layer_digest(folder.path(), directory), layer["diff_id"], "{case} {what}");
+        assert_eq!(
+            layer_digest(folder.path(), directory),
+            layer["diff_id"],
+            "{case} {what}"
+        );
     }
 }
 
@@ -129,7 +157,11 @@ fn parents_keep_their_modes_and_get_their_owners() {
     let folder = tempfile::tempdir().unwrap();
     let directory = folder.path().join("layers/corrupted_buildpack/corrupted-layer");
     fs::create_dir_all(&directory).unwrap();
-    for path in ["layers", "layers/corrupted_buildpack", "layers/corrupted_buildpack/corrupted-layer"] {
+    for path in [
+        "layers",
+        "layers/corrupted_buildpack",
+        "layers/corrupted_buildpack/corrupted-layer",
+    ] {
         fs::set_permissions(folder.path().join(path), fs::Permissions::from_mode(0o755)).unwrap();
     }
     fs::write(directory.join("data"), b"digest-not-match-data\n").unwrap();
@@ -137,21 +169,36 @@ fn parents_keep_their_modes_and_get_their_owners() {
         let layers = fs::File::open(folder.path().join("layers")).unwrap();
         let owner = Owner { uid: 1234, gid: 1000 };
         let (image_path, limits) = (Path::new("/layers"), TreeLimits::default());
-        let tree = Tree { root: layers.as_fd(), image_path, parent_owner, owner, limits };
+        let tree = Tree {
+            root: layers.as_fd(),
+            image_path,
+            parent_owner,
+            owner,
+            limits,
+        };
         let directory = Path::new("corrupted_buildpack/corrupted-layer");
-        diff_id_of(|tar| append_layer_directory(tar, &tree, directory)).unwrap().0
+        diff_id_of(|tar| append_layer_directory(tar, &tree, directory))
+            .unwrap()
+            .0
     };
     let golden = "sha256:258dfa0cc987efebc17559694866ebc91139e7c0e574f60d1d4092f53d7dff59";
     assert_eq!(digest_for(Owner { uid: 1234, gid: 1000 }).to_string(), golden);
-    assert!(digest_for(Owner { uid: 0, gid: 0 }).to_string().starts_with("sha256:30278802b7ce"));
+    assert!(
+        digest_for(Owner { uid: 0, gid: 0 })
+            .to_string()
+            .starts_with("sha256:30278802b7ce")
+    );
 }
 
 /// The app of app-slices after its `make-app.sh`.
 fn make_app(root: &Path) {
     let layers = layers_of("app-slices");
-    let slices = layers.iter().filter(|layer| layer["what"].as_str().unwrap().starts_with("app slice"));
-    let mut entries: Vec<Value> =
-        slices.flat_map(|layer| layer["entries"].as_array().unwrap().clone()).collect();
+    let slices = layers
+        .iter()
+        .filter(|layer| layer["what"].as_str().unwrap().starts_with("app slice"));
+    let mut entries: Vec<Value> = slices
+        .flat_map(|layer| layer["entries"].as_array().unwrap().clone())
+        .collect();
     entries.sort_by_key(|entry| entry["path"].as_str().unwrap().to_owned());
     entries.dedup();
     make_tree(root, &entries);
@@ -162,17 +209,29 @@ fn app_slices_have_the_reference_s_digests() {
     let folder = tempfile::tempdir().unwrap();
     make_app(folder.path());
     let config = named("app-slices", "config");
-    let metadata = config["entries"].as_array().unwrap().last().unwrap()["text"].as_str().unwrap().to_owned();
+    let metadata = config["entries"].as_array().unwrap().last().unwrap()["text"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let metadata: toml::Table = metadata.parse().unwrap();
     let texts = |slice: &toml::Value| -> Vec<String> {
         let paths = slice["paths"].as_array().unwrap();
-        paths.iter().map(|path| path.as_str().unwrap().to_owned()).collect()
+        paths
+            .iter()
+            .map(|path| path.as_str().unwrap().to_owned())
+            .collect()
     };
     let slices: Vec<Vec<String>> = metadata["slices"].as_array().unwrap().iter().map(texts).collect();
 
     let app = fs::File::open(folder.path().join("workspace")).unwrap();
     let (image_path, limits) = (Path::new("/workspace"), TreeLimits::default());
-    let tree = Tree { root: app.as_fd(), image_path, parent_owner: OWNER, owner: OWNER, limits };
+    let tree = Tree {
+        root: app.as_fd(),
+        image_path,
+        parent_owner: OWNER,
+        owner: OWNER,
+        limits,
+    };
     let layers = divide(&list(&tree).unwrap(), &slices).unwrap();
     assert_eq!(layers.len(), 7);
     for (position, paths) in layers.iter().enumerate() {
@@ -192,16 +251,38 @@ fn links_are_not_followed_and_limits_hold() {
     let app = fs::File::open(&root).unwrap();
     let tree_with = |limits| {
         let image_path = Path::new("/app");
-        Tree { root: app.as_fd(), image_path, parent_owner: OWNER, owner: OWNER, limits }
+        Tree {
+            root: app.as_fd(),
+            image_path,
+            parent_owner: OWNER,
+            owner: OWNER,
+            limits,
+        }
     };
     let through_link = diff_id_of(|tar| {
-        append_app_slice(tar, &tree_with(TreeLimits::default()), &[PathBuf::from("out/hostname")])
+        append_app_slice(
+            tar,
+            &tree_with(TreeLimits::default()),
+            &[PathBuf::from("out/hostname")],
+        )
     });
-    assert!(matches!(through_link, Err(TreeError::Replaced { .. })), "{through_link:?}");
+    assert!(
+        matches!(through_link, Err(TreeError::Replaced { .. })),
+        "{through_link:?}"
+    );
     for limits in [
-        TreeLimits { entries_max: 5, ..TreeLimits::default() },
-        TreeLimits { bytes_max: 99, ..TreeLimits::default() },
-        TreeLimits { depth_max: 3, ..TreeLimits::default() },
+        TreeLimits {
+            entries_max: 5,
+            ..TreeLimits::default()
+        },
+        TreeLimits {
+            bytes_max: 99,
+            ..TreeLimits::default()
+        },
+        TreeLimits {
+            depth_max: 3,
+            ..TreeLimits::default()
+        },
     ] {
         let error = diff_id_of(|tar| append_layer_directory(tar, &tree_with(limits), Path::new("")));
         assert_eq!(error.unwrap_err().facts().code, "layer_too_big");

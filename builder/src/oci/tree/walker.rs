@@ -22,6 +22,7 @@ use crate::oci::tree::TreeError;
 use crate::oci::tree::header;
 
 /// Where an entry is found: its folder, its name there, and what the folder says that it is.
+#[derive(Clone, Copy)]
 pub(super) struct Place<'place> {
     pub(super) parent: BorrowedFd<'place>,
     pub(super) name: &'place OsStr,
@@ -37,29 +38,53 @@ pub(super) struct Walker<'tree> {
 
 impl<'tree> Walker<'tree> {
     pub(super) fn new(tree: &'tree Tree<'tree>) -> Self {
-        Self { tree, entries: 0, bytes: 0 }
+        Self {
+            tree,
+            entries: 0,
+            bytes: 0,
+        }
     }
 
     pub(super) fn image_path(&self, path: &Path) -> PathBuf {
-        if path.as_os_str().is_empty() { self.tree.image_path.to_owned() } else { self.tree.image_path.join(path) }
+        if path.as_os_str().is_empty() {
+            self.tree.image_path.to_owned()
+        } else {
+            self.tree.image_path.join(path)
+        }
     }
 
     pub(super) fn failed(&self, path: &Path, source: rustix::io::Errno) -> TreeError {
         match source {
-            rustix::io::Errno::LOOP | rustix::io::Errno::NOTDIR => TreeError::Replaced { path: self.image_path(path) },
-            source => TreeError::Read { path: self.image_path(path), source: source.into() },
+            rustix::io::Errno::LOOP | rustix::io::Errno::NOTDIR => TreeError::Replaced {
+                path: self.image_path(path),
+            },
+            source => TreeError::Read {
+                path: self.image_path(path),
+                source: source.into(),
+            },
         }
     }
 
     pub(super) fn open_directory(&self, path: &Path) -> Result<OwnedFd, TreeError> {
-        let path_or_dot = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        let path_or_dot = if path.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            path
+        };
         open_beneath(self.tree.root, path_or_dot.as_os_str(), OFlags::DIRECTORY)
             .map_err(|source| self.failed(path, source))
     }
 
-    pub(super) fn kind_of(&self, parent: BorrowedFd<'_>, name: &OsStr, path: &Path) -> Result<FileType, TreeError> {
+    pub(super) fn kind_of(
+        &self,
+        parent: BorrowedFd<'_>,
+        name: &OsStr,
+        path: &Path,
+    ) -> Result<FileType, TreeError> {
         let stat = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW);
-        Ok(FileType::from_raw_mode(stat.map_err(|source| self.failed(path, source))?.st_mode))
+        Ok(FileType::from_raw_mode(
+            stat.map_err(|source| self.failed(path, source))?.st_mode,
+        ))
     }
 
     pub(super) fn count(&mut self, path: &Path, bytes: u64) -> Result<(), TreeError> {
@@ -72,17 +97,34 @@ impl<'tree> Walker<'tree> {
             (self.bytes > limits.bytes_max).then_some((limits.bytes_max, "bytes"))
         };
         match passed {
-            Some((max, unit)) => Err(TreeError::TooMuch { path: self.image_path(path), max, unit }),
+            Some((max, unit)) => Err(TreeError::TooMuch {
+                path: self.image_path(path),
+                max,
+                unit,
+            }),
             None => Ok(()),
         }
     }
 
     pub(super) fn append_root(&mut self, tar: &mut LayerTar<'_>) -> Result<(), TreeError> {
         let parent = self.tree.root;
-        self.append(tar, Path::new(""), Place { parent, name: OsStr::new("."), kind: FileType::Directory })
+        self.append(
+            tar,
+            Path::new(""),
+            Place {
+                parent,
+                name: OsStr::new("."),
+                kind: FileType::Directory,
+            },
+        )
     }
 
-    pub(super) fn append(&mut self, tar: &mut LayerTar<'_>, path: &Path, place: Place<'_>) -> Result<(), TreeError> {
+    pub(super) fn append(
+        &mut self,
+        tar: &mut LayerTar<'_>,
+        path: &Path,
+        place: Place<'_>,
+    ) -> Result<(), TreeError> {
         match place.kind {
             FileType::Socket => Ok(()),
             FileType::RegularFile => self.append_file(tar, path, &place),
@@ -90,21 +132,38 @@ impl<'tree> Walker<'tree> {
         }
     }
 
-    fn append_file(&mut self, tar: &mut LayerTar<'_>, path: &Path, place: &Place<'_>) -> Result<(), TreeError> {
+    fn append_file(
+        &mut self,
+        tar: &mut LayerTar<'_>,
+        path: &Path,
+        place: &Place<'_>,
+    ) -> Result<(), TreeError> {
         // Not blocking, for the case that a pipe has taken the file's place.
         let file = open_beneath(place.parent, place.name, OFlags::NONBLOCK)
             .map_err(|source| self.failed(path, source))?;
         let stat = rustix::fs::fstat(&file).map_err(|source| self.failed(path, source))?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Err(TreeError::Replaced { path: self.image_path(path) });
+            return Err(TreeError::Replaced {
+                path: self.image_path(path),
+            });
         }
         let size = u64::try_from(stat.st_size).unwrap_or(0);
         self.count(path, size)?;
-        let header = header(&self.image_path(path), Kind::File { size }, stat.st_mode, self.tree.owner);
+        let header = header(
+            &self.image_path(path),
+            Kind::File { size },
+            stat.st_mode,
+            self.tree.owner,
+        );
         Ok(tar.append(&header, &mut File::from(file))?)
     }
 
-    fn append_other(&mut self, tar: &mut LayerTar<'_>, path: &Path, place: &Place<'_>) -> Result<(), TreeError> {
+    fn append_other(
+        &mut self,
+        tar: &mut LayerTar<'_>,
+        path: &Path,
+        place: &Place<'_>,
+    ) -> Result<(), TreeError> {
         self.count(path, 0)?;
         let stat = rustix::fs::statat(place.parent, place.name, AtFlags::SYMLINK_NOFOLLOW)
             .map_err(|source| self.failed(path, source))?;
@@ -117,9 +176,15 @@ impl<'tree> Walker<'tree> {
             FileType::Symlink => {
                 let target = rustix::fs::readlinkat(place.parent, place.name, Vec::new())
                     .map_err(|source| self.failed(path, source))?;
-                Kind::Symlink { target: target.into_bytes() }
+                Kind::Symlink {
+                    target: target.into_bytes(),
+                }
             }
-            _ => return Err(TreeError::Replaced { path: self.image_path(path) }),
+            _ => {
+                return Err(TreeError::Replaced {
+                    path: self.image_path(path),
+                });
+            }
         };
         let header = header(&self.image_path(path), kind, stat.st_mode, self.tree.owner);
         Ok(tar.append_empty(&header)?)
@@ -147,8 +212,7 @@ pub(crate) fn sorted_names(folder: BorrowedFd<'_>) -> rustix::io::Result<Vec<(Ve
     Ok(names)
 }
 
-type Visit<'visit, 'tree> =
-    dyn FnMut(&mut Walker<'tree>, &Path, Place<'_>) -> Result<(), TreeError> + 'visit;
+type Visit<'visit, 'tree> = dyn FnMut(&mut Walker<'tree>, &Path, Place<'_>) -> Result<(), TreeError> + 'visit;
 
 struct Level {
     folder: OwnedFd,
@@ -156,13 +220,24 @@ struct Level {
 }
 
 /// Visits `start` and everything below it, as Go's `filepath.Walk` does.
-pub(super) fn walk<'tree>(walker: &mut Walker<'tree>, start: &Path, visit: &mut Visit<'_, 'tree>) -> Result<(), TreeError> {
+pub(super) fn walk<'tree>(
+    walker: &mut Walker<'tree>,
+    start: &Path,
+    visit: &mut Visit<'_, 'tree>,
+) -> Result<(), TreeError> {
     let open = |walker: &Walker<'_>, folder: OwnedFd, path: &Path| {
         let names = sorted_names(folder.as_fd()).map_err(|source| walker.failed(path, source))?;
-        Ok::<_, TreeError>(Level { folder, names: names.into_iter() })
+        Ok::<_, TreeError>(Level {
+            folder,
+            names: names.into_iter(),
+        })
     };
     let folder = walker.open_directory(start)?;
-    let root = Place { parent: folder.as_fd(), name: OsStr::new("."), kind: FileType::Directory };
+    let root = Place {
+        parent: folder.as_fd(),
+        name: OsStr::new("."),
+        kind: FileType::Directory,
+    };
     visit(walker, start, root)?;
     let mut levels = vec![open(walker, folder, start)?];
     let mut path = start.to_owned();
@@ -175,8 +250,20 @@ pub(super) fn walk<'tree>(walker: &mut Walker<'tree>, start: &Path, visit: &mut 
         let name = OsStr::from_bytes(&name);
         path.push(name);
         let folder = level.folder.as_fd();
-        let kind = if known == FileType::Unknown { walker.kind_of(folder, name, &path)? } else { known };
-        visit(walker, &path, Place { parent: folder, name, kind })?;
+        let kind = if known == FileType::Unknown {
+            walker.kind_of(folder, name, &path)?
+        } else {
+            known
+        };
+        visit(
+            walker,
+            &path,
+            Place {
+                parent: folder,
+                name,
+                kind,
+            },
+        )?;
         if kind != FileType::Directory {
             path.pop();
             continue;
@@ -185,7 +272,11 @@ pub(super) fn walk<'tree>(walker: &mut Walker<'tree>, start: &Path, visit: &mut 
         let below = below.map_err(|source| walker.failed(&path, source))?;
         if levels.len() >= walker.tree.limits.depth_max {
             let max = walker.tree.limits.depth_max as u64;
-            return Err(TreeError::TooMuch { path: walker.image_path(&path), max, unit: "folders in folders" });
+            return Err(TreeError::TooMuch {
+                path: walker.image_path(&path),
+                max,
+                unit: "folders in folders",
+            });
         }
         levels.push(open(walker, below, &path)?);
     }

@@ -53,7 +53,11 @@ impl<'root> Folders<'root> {
 
     /// Opens a folder that is there. Links on the way stay within the root, as if it were `/`.
     pub(super) fn look_up(&self, path: &Path) -> rustix::io::Result<OwnedFd> {
-        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        let path = if path.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            path
+        };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         rustix::fs::openat2(self.root, path, flags, Mode::empty(), resolve)

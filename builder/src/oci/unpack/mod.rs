@@ -1,6 +1,7 @@
 //! A layer's tar into a folder that overlayfs can take as a lower, or that a sandbox can use as it is.
 
 mod folders;
+mod name;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -20,7 +21,6 @@ use rustix::fs::Mode;
 use rustix::fs::OFlags;
 use rustix::fs::Timespec;
 use rustix::fs::Timestamps;
-use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 
 use crate::model::failure::Facts;
@@ -30,6 +30,8 @@ use crate::oci::tar::header::Kind;
 use crate::oci::tar::reader::TarReadError;
 use crate::oci::tar::reader::TarReader;
 use crate::oci::unpack::folders::Folders;
+use crate::oci::unpack::name::relative;
+use crate::oci::unpack::name::whiteout;
 
 /// How a layer is unpacked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +60,11 @@ pub enum Owners {
 
 impl Default for UnpackOptions {
     fn default() -> Self {
-        Self { owners: Owners::Caller, entries_max: 4_000_000, bytes_max: 128 << 30 }
+        Self {
+            owners: Owners::Caller,
+            entries_max: 4_000_000,
+            bytes_max: 128 << 30,
+        }
     }
 }
 
@@ -147,7 +153,10 @@ impl Unpacking<'_> {
     fn entry(&mut self, header: &Header, contents: &mut dyn Read) -> Result<(), UnpackError> {
         let path = relative(&header.path)?;
         self.count(header)?;
-        let failed = |source: io::Error| UnpackError::Entry { path: path.clone(), source };
+        let failed = |source: io::Error| UnpackError::Entry {
+            path: path.clone(),
+            source,
+        };
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
             // The root itself.
             if header.kind == Kind::Directory {
@@ -155,14 +164,19 @@ impl Unpacking<'_> {
             }
             return Ok(());
         };
-        let folder = self.folders.open(parent).map_err(|source| failed(source.into()))?;
+        let folder = self
+            .folders
+            .open(parent)
+            .map_err(|source| failed(source.into()))?;
         if let Some(hidden) = name.as_bytes().strip_prefix(b".wh.") {
             return whiteout(folder.as_fd(), hidden, &path);
         }
         let folder = folder.as_fd();
         match &header.kind {
             Kind::Directory => {
-                self.folders.make(folder, name).map_err(|source| failed(source.into()))?;
+                self.folders
+                    .make(folder, name)
+                    .map_err(|source| failed(source.into()))?;
                 self.pending.insert(path, header.clone());
                 return Ok(());
             }
@@ -176,12 +190,16 @@ impl Unpacking<'_> {
             Kind::File { .. } => self.file(folder, name, header, contents).map_err(failed),
             Kind::Symlink { target } => {
                 let made = rustix::fs::symlinkat(OsStr::from_bytes(target), folder, name);
-                made.map_err(io::Error::from).and_then(|()| self.dress(folder, name, header)).map_err(failed)
+                made.map_err(io::Error::from)
+                    .and_then(|()| self.dress(folder, name, header))
+                    .map_err(failed)
             }
             Kind::Hardlink { target } => self.hard_link(folder, name, target, &path),
             _ => {
                 let made = rustix::fs::mknodat(folder, name, FileType::Fifo, Mode::from_raw_mode(0o600), 0);
-                made.map_err(io::Error::from).and_then(|()| self.dress(folder, name, header)).map_err(failed)
+                made.map_err(io::Error::from)
+                    .and_then(|()| self.dress(folder, name, header))
+                    .map_err(failed)
             }
         }
     }
@@ -193,10 +211,16 @@ impl Unpacking<'_> {
         }
         let (entries_max, bytes_max) = (self.options.entries_max, self.options.bytes_max);
         if self.done.entries > entries_max {
-            return Err(UnpackError::TooMuch { max: entries_max, unit: "entries" });
+            return Err(UnpackError::TooMuch {
+                max: entries_max,
+                unit: "entries",
+            });
         }
         if self.done.bytes > bytes_max {
-            return Err(UnpackError::TooMuch { max: bytes_max, unit: "bytes" });
+            return Err(UnpackError::TooMuch {
+                max: bytes_max,
+                unit: "bytes",
+            });
         }
         Ok(())
     }
@@ -239,7 +263,12 @@ impl Unpacking<'_> {
             rustix::fs::chownat(folder, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
         }
         if !matches!(header.kind, Kind::Symlink { .. }) {
-            rustix::fs::chmodat(folder, name, Mode::from_raw_mode(header.mode & 0o7777), AtFlags::empty())?;
+            rustix::fs::chmodat(
+                folder,
+                name,
+                Mode::from_raw_mode(header.mode & 0o7777),
+                AtFlags::empty(),
+            )?;
         }
         rustix::fs::utimensat(folder, name, &times(header), AtFlags::SYMLINK_NOFOLLOW)?;
         Ok(())
@@ -263,9 +292,15 @@ impl Unpacking<'_> {
         path: &Path,
     ) -> Result<(), UnpackError> {
         let target = relative(target)?;
-        let failed = |source: Errno| UnpackError::Entry { path: path.to_owned(), source: source.into() };
+        let failed = |source: Errno| UnpackError::Entry {
+            path: path.to_owned(),
+            source: source.into(),
+        };
         let (Some(parent), Some(target_name)) = (target.parent(), target.file_name()) else {
-            return Err(UnpackError::Refused { path: path.to_owned(), why: "it links to the root" });
+            return Err(UnpackError::Refused {
+                path: path.to_owned(),
+                why: "it links to the root",
+            });
         };
         let parent = self.folders.look_up(parent).map_err(failed)?;
         rustix::fs::linkat(&parent, target_name, folder, name, AtFlags::empty()).map_err(failed)
@@ -275,8 +310,14 @@ impl Unpacking<'_> {
         // The deepest first, so that no folder's time is changed after it is set.
         let pending = std::mem::take(&mut self.pending);
         for (path, header) in pending.iter().rev() {
-            let failed = |source: io::Error| UnpackError::Entry { path: path.clone(), source };
-            let folder = self.folders.look_up(path).map_err(|source| failed(source.into()))?;
+            let failed = |source: io::Error| UnpackError::Entry {
+                path: path.clone(),
+                source,
+            };
+            let folder = self
+                .folders
+                .look_up(path)
+                .map_err(|source| failed(source.into()))?;
             if let Some((uid, gid)) = self.owner(header) {
                 rustix::fs::fchown(&folder, Some(uid), Some(gid)).map_err(|source| failed(source.into()))?;
             }
@@ -288,48 +329,14 @@ impl Unpacking<'_> {
     }
 }
 
-/// The path below the root: no leading slash, no `.`, and never a `..`.
-fn relative(name: &[u8]) -> Result<PathBuf, UnpackError> {
-    let refused = |why| Err(UnpackError::Refused { path: OsStr::from_bytes(name).into(), why });
-    if name.contains(&0) {
-        return refused("its name has a NUL byte");
-    }
-    let mut path = PathBuf::new();
-    for part in name.split(|&byte| byte == b'/') {
-        match part {
-            b"" | b"." => {}
-            b".." => return refused("its name leads out of the layer"),
-            part => path.push(OsStr::from_bytes(part)),
-        }
-    }
-    Ok(path)
-}
-
 fn times(header: &Header) -> Timestamps {
-    let time = Timespec { tv_sec: header.mtime.0, tv_nsec: 0 };
-    Timestamps { last_access: time, last_modification: time }
-}
-
-/// Marks what the layers below have as hidden, as overlayfs wants it.
-fn whiteout(folder: BorrowedFd<'_>, hidden: &[u8], path: &Path) -> Result<(), UnpackError> {
-    let failed = |source: Errno| UnpackError::Entry { path: path.to_owned(), source: source.into() };
-    match hidden {
-        b".wh..opq" => {
-            rustix::fs::fsetxattr(folder, "user.overlay.opaque", b"y", XattrFlags::empty()).map_err(failed)
-        }
-        b"" | b"." | b".." => {
-            Err(UnpackError::Refused { path: path.to_owned(), why: "its whiteout names no entry" })
-        }
-        // Other marks of AUFS mean nothing here.
-        hidden if hidden.starts_with(b".wh.") => Ok(()),
-        hidden => {
-            let name = OsStr::from_bytes(hidden);
-            match rustix::fs::mknodat(folder, name, FileType::CharacterDevice, Mode::empty(), 0) {
-                // What the same layer has put there stays.
-                Ok(()) | Err(Errno::EXIST) => Ok(()),
-                Err(source) => Err(failed(source)),
-            }
-        }
+    let time = Timespec {
+        tv_sec: header.mtime.0,
+        tv_nsec: 0,
+    };
+    Timestamps {
+        last_access: time,
+        last_modification: time,
     }
 }
 

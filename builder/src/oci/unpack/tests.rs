@@ -9,7 +9,14 @@ use crate::model::timestamp::Timestamp;
 use crate::oci::tar::writer::TarWriter;
 
 fn entry(path: &str, kind: Kind, mode: u32) -> Header {
-    Header { path: path.into(), kind, mode, uid: 5, gid: 6, mtime: Timestamp(1_000_000) }
+    Header {
+        path: path.into(),
+        kind,
+        mode,
+        uid: 5,
+        gid: 6,
+        mtime: Timestamp(1_000_000),
+    }
 }
 
 fn file(path: &str) -> Header {
@@ -17,10 +24,19 @@ fn file(path: &str) -> Header {
 }
 
 fn link(path: &str, target: &str) -> Header {
-    entry(path, Kind::Symlink { target: target.into() }, 0o777)
+    entry(
+        path,
+        Kind::Symlink {
+            target: target.into(),
+        },
+        0o777,
+    )
 }
 
-fn unpacked(entries: &[Header], options: UnpackOptions) -> (tempfile::TempDir, Result<Unpacked, UnpackError>) {
+fn unpacked(
+    entries: &[Header],
+    options: UnpackOptions,
+) -> (tempfile::TempDir, Result<Unpacked, UnpackError>) {
     let mut tar = TarWriter::new(Vec::new());
     for entry in entries {
         tar.append(entry, &mut &b"x"[..]).unwrap();
@@ -38,19 +54,35 @@ fn modes_times_links_and_pipes_are_as_the_layer_says() {
     let entries = [
         entry("/d", Kind::Directory, 0o1555),
         file("/d/f"),
-        entry("/d/h", Kind::Hardlink { target: b"d/f".to_vec() }, 0),
+        entry(
+            "/d/h",
+            Kind::Hardlink {
+                target: b"d/f".to_vec(),
+            },
+            0,
+        ),
         link("/l", "/d/f"),
         entry("/p", Kind::Fifo, 0o622),
         entry("/null", Kind::CharDevice { major: 1, minor: 3 }, 0o666),
         file("/missing/parents/f"),
     ];
     let (folder, outcome) = unpacked(&entries, UnpackOptions::default());
-    assert_eq!(outcome.unwrap(), Unpacked { entries: 7, bytes: 2, devices_skipped: 1 });
+    assert_eq!(
+        outcome.unwrap(),
+        Unpacked {
+            entries: 7,
+            bytes: 2,
+            devices_skipped: 1
+        }
+    );
     let at = |path: &str| fs::symlink_metadata(folder.path().join("root").join(path)).unwrap();
     assert_eq!((at("d").mode() & 0o7777, at("d").mtime()), (0o1555, 1_000_000));
     assert_eq!((at("d/f").mode() & 0o7777, at("d/f").mtime()), (0o640, 1_000_000));
     assert_eq!(at("d/f").ino(), at("d/h").ino());
-    assert_eq!(fs::read_link(folder.path().join("root/l")).unwrap(), Path::new("/d/f"));
+    assert_eq!(
+        fs::read_link(folder.path().join("root/l")).unwrap(),
+        Path::new("/d/f")
+    );
     assert!(at("p").file_type().is_fifo());
     assert_eq!(at("missing/parents").mode() & 0o7777, 0o755);
     assert!(!folder.path().join("root/null").exists());
@@ -61,8 +93,14 @@ fn owners_are_shifted_where_one_may() {
     if !rustix::process::geteuid().is_root() {
         return;
     }
-    let owners = Owners::Shifted { uid_shift: 100_000, gid_shift: 200_000 };
-    let options = UnpackOptions { owners, ..UnpackOptions::default() };
+    let owners = Owners::Shifted {
+        uid_shift: 100_000,
+        gid_shift: 200_000,
+    };
+    let options = UnpackOptions {
+        owners,
+        ..UnpackOptions::default()
+    };
     let (folder, outcome) = unpacked(&[file("/f"), link("/l", "f")], options);
     outcome.unwrap();
     for name in ["f", "l"] {
@@ -73,7 +111,12 @@ fn owners_are_shifted_where_one_may() {
 
 #[test]
 fn whiteouts_become_what_overlayfs_wants() {
-    let entries = [file("/d/.wh.gone"), file("/d/.wh..wh..opq"), file("/d/.wh..wh.plnk"), file("/d/f")];
+    let entries = [
+        file("/d/.wh.gone"),
+        file("/d/.wh..wh..opq"),
+        file("/d/.wh..wh.plnk"),
+        file("/d/f"),
+    ];
     let (folder, outcome) = unpacked(&entries, UnpackOptions::default());
     outcome.unwrap();
     let directory = folder.path().join("root/d");
@@ -82,7 +125,10 @@ fn whiteouts_become_what_overlayfs_wants() {
     let mut value = [0; 8];
     let length = rustix::fs::getxattr(&directory, "user.overlay.opaque", &mut value).unwrap();
     assert_eq!(&value[..length], b"y");
-    let mut names: Vec<_> = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let mut names: Vec<_> = fs::read_dir(&directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
     names.sort();
     assert_eq!(names, ["f", "gone"]);
     for name in ["/.wh.", "/.wh..", "/.wh..."] {
@@ -100,12 +146,33 @@ fn nothing_gets_out_of_the_folder() {
         vec![link("/l", ".."), file("/l/outside")],
         vec![link("/l", "../outside"), file("/l")],
         vec![link("/l", "/"), file("/l/tmp/outside")],
-        vec![link("/l", "../../.."), entry("/l/outside", Kind::Directory, 0o755)],
-        vec![link("/l", ".."), entry("/h", Kind::Hardlink { target: b"l/secret".to_vec() }, 0)],
-        vec![entry("/h", Kind::Hardlink { target: b"../secret".to_vec() }, 0)],
+        vec![
+            link("/l", "../../.."),
+            entry("/l/outside", Kind::Directory, 0o755),
+        ],
+        vec![
+            link("/l", ".."),
+            entry(
+                "/h",
+                Kind::Hardlink {
+                    target: b"l/secret".to_vec(),
+                },
+                0,
+            ),
+        ],
+        vec![entry(
+            "/h",
+            Kind::Hardlink {
+                target: b"../secret".to_vec(),
+            },
+            0,
+        )],
     ] {
         let (folder, _outcome) = unpacked(&entries, UnpackOptions::default());
-        let mut names: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let mut names: Vec<_> = fs::read_dir(&folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
         names.sort();
         assert_eq!(names, ["root"], "{entries:?}");
     }
@@ -123,15 +190,24 @@ fn later_entries_replace_earlier_ones() {
     ];
     let (folder, outcome) = unpacked(&entries, UnpackOptions::default());
     outcome.unwrap();
-    let names: Vec<_> = fs::read_dir(folder.path().join("root/a")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let names: Vec<_> = fs::read_dir(folder.path().join("root/a"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
     assert_eq!(names, ["c"]);
 }
 
 #[test]
 fn limits_hold() {
     for options in [
-        UnpackOptions { entries_max: 1, ..UnpackOptions::default() },
-        UnpackOptions { bytes_max: 1, ..UnpackOptions::default() },
+        UnpackOptions {
+            entries_max: 1,
+            ..UnpackOptions::default()
+        },
+        UnpackOptions {
+            bytes_max: 1,
+            ..UnpackOptions::default()
+        },
     ] {
         let (_, outcome) = unpacked(&[file("/a"), file("/b")], options);
         assert!(matches!(outcome, Err(UnpackError::TooMuch { max: 1, .. })));

@@ -24,6 +24,7 @@ use crate::phases::handover::SCOPE;
 use crate::phases::handover::Sandbox;
 use crate::phases::handover::Source;
 use crate::phases::handover::Tools;
+use crate::phases::handover::USER_ID;
 use crate::sandbox;
 use crate::sandbox::directory::JobDirectory;
 use crate::sandbox::spec::Bind;
@@ -32,7 +33,6 @@ use crate::sandbox::spec::JobSpec;
 use crate::sandbox::spec::LayersState;
 use crate::sandbox::spec::Network;
 use crate::sandbox::spec::User;
-use crate::store::caches::Pending;
 use crate::store::copy::CopyRules;
 use crate::store::copy::copy_directory;
 use crate::store::embedded::Embedded;
@@ -41,8 +41,6 @@ use crate::store::embedded::Embedded;
 pub(super) const HOME: &str = "/home/cnb";
 /// The job's host name; the same everywhere, as it may end in what buildpacks write.
 pub(super) const HOSTNAME: &str = "packhorse";
-/// The job's user and group.
-pub(super) const USER_ID: u32 = 1000;
 /// Where the base keeps the certificates of authorities.
 const CA_BUNDLE: &str = "etc/ssl/certs/ca-certificates.crt";
 /// Between TERM and KILL.
@@ -61,6 +59,7 @@ pub(super) fn start(
     let shift = tools.builder.identity.owner_shift();
     let embedded = Embedded::lay_out(tools.store.root())?;
     let shelf = buildpacks::shelve(request, &embedded)?;
+    let blobs_in_use = tools.store.blobs()?.use_all()?;
     let cache = tools.store.caches()?.cache(&source.app, SCOPE)?;
     let state = cache.open()?;
     let pending = cache.begin(state.as_ref())?;
@@ -81,7 +80,7 @@ pub(super) fn start(
         program: PathBuf::from("/proc/self/exe"),
         identity: tools.builder.identity,
         root_layers: vec![bases.build.root.clone()],
-        layers: LayersState { lowers: pending.lowers().to_vec(), directory: room_of(&pending), volatile: true },
+        layers: LayersState { lowers: pending.lowers().to_vec(), directory: pending.folder().to_owned(), volatile: true },
         workspace,
         binds,
         user: User { uid: USER_ID, gid: USER_ID, name: "cnb".to_owned(), home: PathBuf::from(HOME) },
@@ -95,7 +94,7 @@ pub(super) fn start(
     let rung = tools.builder.identity.rung().to_owned();
     let kill = job.kill_handle();
     tools.cancel.on_cancel(move || kill.kill());
-    Ok((Sandbox { gateway: None, job, cache, state, pending, bases, embedded, rung }, shelf))
+    Ok((Sandbox { gateway: None, _blobs_in_use: blobs_in_use, job, cache, state, pending, bases, embedded, rung }, shelf))
 }
 
 /// The job's way out through this process, closed for detection.
@@ -111,11 +110,6 @@ pub(super) fn open_gateway(sandbox: &mut Sandbox, tools: &Tools<'_>) -> Result<(
     };
     sandbox.gateway = Some(Gateway::start(Sockets { tcp: sockets.tcp, dns: sockets.dns }, setup)?);
     Ok(())
-}
-
-/// The folder that holds a pending build's upper and work.
-fn room_of(pending: &Pending) -> PathBuf {
-    pending.upper().parent().unwrap_or(pending.upper()).to_owned()
 }
 
 /// Makes `owner` the owner of a folder that all may enter.

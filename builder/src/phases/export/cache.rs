@@ -20,9 +20,12 @@ use crate::phases::handover::Tools;
 use crate::sandbox::job::Job as _;
 use crate::store::caches::record::CachedLayer;
 
+/// Lists of more trees than this are made one tree, beside the publishing.
+const DEPTH_MAX: usize = 8;
+
 /// Ends the sandbox. If any layer is for the next build, or the last state must not come back, a new state is written.
 pub(super) fn keep(finished: Finished, digests: &LayerDigests, image: &Image, tools: &Tools<'_>) -> Result<(), ExportError> {
-    let Finished { plan, built } = finished;
+    let Finished { plan, built, early: _ } = finished;
     let cached: Vec<&LayerOnDisk> = built.layers.iter().filter(|layer| layer.types.cache && layer.has_directory).collect();
     let Sandbox { job, cache, state, pending, .. } = plan.sandbox;
     if cached.is_empty() && state.is_none() {
@@ -63,5 +66,13 @@ pub(super) fn keep(finished: Finished, digests: &LayerDigests, image: &Image, to
         }
     };
     let record = cached.iter().map(record).collect();
-    Ok(cache.commit(pending, record)?)
+    drop(state);
+    cache.commit(pending, record)?;
+    std::thread::spawn(move || {
+        // A list that stays deep costs a little time; it is tried again after the next build.
+        if let Err(error) = cache.flatten(DEPTH_MAX) {
+            tracing::warn!(%error, "cannot flatten the cache");
+        }
+    });
+    Ok(())
 }

@@ -70,6 +70,7 @@ pub(super) fn assemble(finished: &Finished, layers: Layers, tools: &Tools<'_>) -
         key: finished.plan.source.key.key(run.lock_digest),
         buildpacks: finished.plan.detected.group.iter().map(|one| one.name()).collect(),
         rung: finished.plan.sandbox.rung.clone(),
+        _blobs_in_use: blobs.use_all()?,
     })
 }
 

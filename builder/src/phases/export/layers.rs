@@ -13,22 +13,20 @@ use crate::model::descriptor::LayerDescriptor;
 use crate::model::digest::DiffId;
 use crate::model::receipt::LayerOutcome;
 use crate::oci::layer::LayerTar;
-use crate::oci::layer::compression::Compression;
-use crate::oci::layer::write_layer;
 use crate::oci::slices::divide;
 use crate::oci::tree;
-use crate::oci::tree::Owner;
-use crate::oci::tree::Tree;
 use crate::oci::tree::TreeError;
-use crate::oci::tree::TreeLimits;
 use crate::phases::export::ExportError;
 use crate::phases::export::fixed;
-use crate::phases::export::untouched::is_untouched;
+use crate::phases::export::late;
 use crate::phases::handover::Finished;
 use crate::phases::handover::ImageLayer;
 use crate::phases::handover::Tools;
+use crate::phases::handover::USER_ID;
 use crate::sandbox::job::Job as _;
+use crate::store::caches::overlay::touches;
 use crate::store::caches::record::CachedLayer;
+use crate::store::directory_layer::tree_of_user;
 
 /// What a layer of the image is called by its place in the lifecycle label.
 pub(super) struct Layers {
@@ -42,9 +40,6 @@ pub(super) struct Layers {
     pub(super) config: DiffId,
     pub(super) process_types: Option<DiffId>,
 }
-
-/// The job's user, who owns what buildpacks make.
-const OWNER: Owner = Owner { uid: 1000, gid: 1000 };
 
 /// Writes all layers into the store, lowest first.
 pub(super) fn write(finished: &Finished, tools: &Tools<'_>) -> Result<Layers, ExportError> {
@@ -89,15 +84,24 @@ impl Writer<'_> {
         }
         let place = Path::new(&escape_id(&layer.buildpack)).join(&layer.name);
         let sandbox = &self.finished.plan.sandbox;
+        let upper = sandbox.pending.upper();
         let known = sandbox.state.as_ref().and_then(|state| {
             let is_it = |cached: &&CachedLayer| cached.buildpack == layer.buildpack && cached.name == layer.name;
             state.layers().iter().find(is_it)?.layer.clone()
         });
         if let Some(descriptor) = known
             && self.tools.store.blobs()?.contains(&descriptor.blob)
-            && is_untouched(sandbox.pending.upper(), &place)
+            && !touches(upper, &place).unwrap_or(true)
         {
             return Ok(Some(self.keep(&name, descriptor)));
+        }
+        let early = self.finished.early.iter().find(|early| early.buildpack == layer.buildpack && early.name == layer.name);
+        if let Some(early) = early {
+            if !late::changed_after(&upper.join(&place), early.exited) {
+                return Ok(Some(self.keep(&name, early.descriptor.clone())));
+            }
+            let text = format!("layer {} of {} was changed by a later buildpack and is made again", layer.name, layer.buildpack);
+            self.tools.watcher.tell(Event::Warning { text });
         }
         self.below_layers(&name, &place).map(Some)
     }
@@ -114,7 +118,7 @@ impl Writer<'_> {
     fn below_layers(&mut self, name: &str, directory: &Path) -> Result<DiffId, ExportError> {
         let layers = &self.finished.plan.setting.paths.layers;
         let root = self.finished.plan.sandbox.job.open_directory(layers)?;
-        let tree = of_user(root.as_fd(), layers);
+        let tree = tree_of_user(root.as_fd(), layers, USER_ID);
         self.write(name, |tar| tree::append_layer_directory(tar, &tree, directory))
     }
 
@@ -122,7 +126,7 @@ impl Writer<'_> {
     fn app(&mut self) -> Result<Vec<DiffId>, ExportError> {
         let app = &self.finished.plan.setting.paths.app;
         let root = self.finished.plan.sandbox.job.open_directory(app)?;
-        let tree = of_user(root.as_fd(), app);
+        let tree = tree_of_user(root.as_fd(), app, USER_ID);
         let slices: Vec<Vec<String>> = self.finished.built.slices.iter().map(|slice| slice.paths.clone()).collect();
         let parts: Vec<Vec<PathBuf>> = divide(&tree::list(&tree)?, &slices)?;
         let count = parts.len();
@@ -140,11 +144,8 @@ impl Writer<'_> {
         produce: impl FnOnce(&mut LayerTar<'_>) -> Result<(), TreeError>,
     ) -> Result<DiffId, ExportError> {
         self.tools.cancel.check()?;
-        let blobs = self.tools.store.blobs()?;
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let written = write_layer(blobs.directory(), Compression::default(), threads, produce)?;
-        blobs.commit(written.blob, &written.descriptor.blob)?;
-        Ok(self.keep(name, written.descriptor))
+        let descriptor = self.tools.store.blobs()?.write_layer(produce)?;
+        Ok(self.keep(name, descriptor))
     }
 
     fn keep(&mut self, name: &str, descriptor: LayerDescriptor) -> DiffId {
@@ -156,8 +157,4 @@ impl Writer<'_> {
         self.all.push(ImageLayer { name: name.to_owned(), outcome, descriptor });
         diff_id
     }
-}
-
-fn of_user<'a>(root: std::os::fd::BorrowedFd<'a>, image_path: &'a Path) -> Tree<'a> {
-    Tree { root, image_path, parent_owner: OWNER, owner: OWNER, limits: TreeLimits::default() }
 }

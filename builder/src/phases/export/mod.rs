@@ -3,21 +3,21 @@
 mod cache;
 mod config;
 mod fixed;
+mod late;
 mod layers;
-mod untouched;
 
 use crate::buildpack::metadata::MetadataError;
 use crate::events::Cancelled;
 use crate::model::failure::Facts;
 use crate::model::failure::Failure;
 use crate::oci::config::ConfigError;
-use crate::oci::layer::LayerError;
 use crate::oci::slices::SliceError;
 use crate::oci::tree::TreeError;
 use crate::phases::handover::Finished;
 use crate::phases::handover::Image;
 use crate::phases::handover::Tools;
 use crate::sandbox::job::JobError;
+use crate::store::directory_layer::WriteError;
 use crate::store::error::StoreError;
 
 /// Why no image could be made.
@@ -25,7 +25,7 @@ use crate::store::error::StoreError;
 pub enum ExportError {
     /// A layer could not be written.
     #[error(transparent)]
-    Layer(#[from] LayerError),
+    Layer(#[from] WriteError),
     /// The app's files could not be listed.
     #[error(transparent)]
     Tree(#[from] TreeError),

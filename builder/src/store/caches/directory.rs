@@ -75,8 +75,10 @@ impl Directory {
 
     pub(super) fn write_state(&self, record: &StateRecord) -> Result<(), StoreError> {
         let path = self.state();
-        let bytes = serde_json::to_vec(record)
-            .map_err(|error| StoreError::Record { path: path.clone(), why: error.to_string() })?;
+        let bytes = serde_json::to_vec(record).map_err(|error| StoreError::Record {
+            path: path.clone(),
+            why: error.to_string(),
+        })?;
         write_atomically(&path, &bytes).map_err(StoreError::file("write", &path))
     }
 
@@ -87,7 +89,9 @@ impl Directory {
     }
 
     pub(super) fn last_used(&self) -> Option<std::time::SystemTime> {
-        fs::metadata(self.state()).and_then(|metadata| metadata.modified()).ok()
+        fs::metadata(self.state())
+            .and_then(|metadata| metadata.modified())
+            .ok()
     }
 
     /// A number that no tree and no build has, and the new folder of a build. Needs the exclusive lock.
@@ -146,7 +150,12 @@ impl Directory {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             other => other.map_err(StoreError::file("read", &folder))?,
         };
-        let names = entries.collect::<io::Result<Vec<_>>>().map_err(StoreError::file("read", &folder))?;
-        Ok(names.iter().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
+        let names = entries
+            .collect::<io::Result<Vec<_>>>()
+            .map_err(StoreError::file("read", &folder))?;
+        Ok(names
+            .iter()
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .collect())
     }
 }

@@ -61,7 +61,9 @@ impl Caches {
 
     /// Evicts a cache unless a build uses it; says whether it is gone.
     pub fn evict(&self, cache: &CacheSummary) -> Result<bool, StoreError> {
-        let directory = Directory { path: cache.directory.clone() };
+        let directory = Directory {
+            path: cache.directory.clone(),
+        };
         let _lock: Lock = directory.lock_exclusive()?;
         if directory.is_in_use()? {
             return Ok(false);
@@ -86,5 +88,9 @@ impl Caches {
 fn folders(of: &Path) -> Result<Vec<PathBuf>, StoreError> {
     let entries = fs::read_dir(of).and_then(Iterator::collect::<io::Result<Vec<_>>>);
     let entries = entries.map_err(StoreError::file("read", of))?;
-    Ok(entries.iter().map(fs::DirEntry::path).filter(|path| path.is_dir()).collect())
+    Ok(entries
+        .iter()
+        .map(fs::DirEntry::path)
+        .filter(|path| path.is_dir())
+        .collect())
 }

@@ -105,7 +105,10 @@ fn copy_attributes(from: &Path, to: &Path) -> io::Result<()> {
     }
     copy_extended_attributes(from, to)?;
     fs::set_permissions(to, metadata.permissions())?;
-    let time = |seconds, nanoseconds| Timespec { tv_sec: seconds, tv_nsec: nanoseconds };
+    let time = |seconds, nanoseconds| Timespec {
+        tv_sec: seconds,
+        tv_nsec: nanoseconds,
+    };
     let times = Timestamps {
         last_access: time(metadata.atime(), metadata.atime_nsec()),
         last_modification: time(metadata.mtime(), metadata.mtime_nsec()),
@@ -122,7 +125,8 @@ fn copy_extended_attributes(from: &Path, to: &Path) -> io::Result<()> {
     };
     let mut value = vec![0; ATTRIBUTE_BYTES_MAX];
     for name in names[..length].split(|&byte| byte == 0) {
-        let is_wanted = std::str::from_utf8(name).is_ok_and(|name| name.starts_with("user.") && !overlay::is_mark(name));
+        let is_wanted =
+            std::str::from_utf8(name).is_ok_and(|name| name.starts_with("user.") && !overlay::is_mark(name));
         if is_wanted {
             let name = std::ffi::OsStr::from_bytes(name);
             let length = rustix::fs::lgetxattr(from, name, &mut value[..])?;

@@ -63,7 +63,10 @@ pub struct Pending {
 impl Store {
     /// The caches.
     pub fn caches(&self) -> Result<Caches, StoreError> {
-        Ok(Caches { directory: self.folder("caches")?, trash: self.trash()? })
+        Ok(Caches {
+            directory: self.folder("caches")?,
+            trash: self.trash()?,
+        })
     }
 }
 
@@ -71,7 +74,12 @@ impl Caches {
     /// The cache of `app` (a name with the tenant in it) in a trust scope.
     pub fn cache(&self, app: &str, scope: &str) -> Result<Cache, StoreError> {
         let directory = Directory::of(&self.directory, app, scope)?;
-        Ok(Cache { app: app.to_owned(), scope: scope.to_owned(), directory, trash: self.trash.clone() })
+        Ok(Cache {
+            app: app.to_owned(),
+            scope: scope.to_owned(),
+            directory,
+            trash: self.trash.clone(),
+        })
     }
 }
 
@@ -88,6 +96,11 @@ impl State {
 }
 
 impl Pending {
+    /// The build's own folder, which holds the upper and goes with it.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Where the build's changes go: overlayfs' `upperdir`.
     pub fn upper(&self) -> &Path {
         &self.upper
@@ -116,7 +129,9 @@ impl Cache {
     /// cost time, but no build.
     pub fn open(&self) -> Result<Option<State>, StoreError> {
         let _lock = self.directory.lock_shared()?;
-        let Some(record) = self.directory.read_state()? else { return Ok(None) };
+        let Some(record) = self.directory.read_state()? else {
+            return Ok(None);
+        };
         let mut leases = Vec::with_capacity(record.trees.len());
         for &tree in &record.trees {
             if !self.directory.tree(tree).is_dir() {
@@ -125,8 +140,16 @@ impl Cache {
             leases.push(Lock::shared(&self.directory.tree_lock(tree))?);
         }
         self.directory.touch();
-        let lowers = record.trees.iter().map(|&tree| self.directory.tree(tree)).collect();
-        Ok(Some(State { record, lowers, leases: Arc::new(leases) }))
+        let lowers = record
+            .trees
+            .iter()
+            .map(|&tree| self.directory.tree(tree))
+            .collect();
+        Ok(Some(State {
+            record,
+            lowers,
+            leases: Arc::new(leases),
+        }))
     }
 
     /// Starts a build on a state.
@@ -163,7 +186,13 @@ impl Cache {
             trees.insert(0, pending.number);
         }
         let (app, scope) = (self.app.clone(), self.scope.clone());
-        self.directory.write_state(&StateRecord { version: VERSION, app, scope, trees, layers })?;
+        self.directory.write_state(&StateRecord {
+            version: VERSION,
+            app,
+            scope,
+            trees,
+            layers,
+        })?;
         // The leases go first, so that trees which only this build held are swept too.
         drop(pending);
         self.directory.sweep(&self.trash)
@@ -172,20 +201,27 @@ impl Cache {
     /// Makes one tree of the state's trees if there are more than `depth_max`; says whether it did. Runs beside builds,
     /// which keep the trees that they have mounted.
     pub fn flatten(&self, depth_max: usize) -> Result<bool, StoreError> {
-        let Some(state) = self.open()?.filter(|state| state.record.trees.len() > depth_max.max(1)) else {
+        let Some(state) = self
+            .open()?
+            .filter(|state| state.record.trees.len() > depth_max.max(1))
+        else {
             return Ok(false);
         };
         let pending = self.begin(Some(&state))?;
         flatten::flatten(&state.lowers, &pending.upper)?;
         sync_file_system(&pending.upper)?;
         let _lock = self.directory.lock_exclusive()?;
-        let Some(mut record) = self.directory.read_state()? else { return Ok(false) };
+        let Some(mut record) = self.directory.read_state()? else {
+            return Ok(false);
+        };
         // Builds may have put trees on top meanwhile; if one began anew, what was made here is of no use.
         if !record.trees.ends_with(&state.record.trees) {
             return Ok(false);
         }
         self.directory.adopt(pending.number, &pending.upper)?;
-        record.trees.truncate(record.trees.len() - state.record.trees.len());
+        record
+            .trees
+            .truncate(record.trees.len() - state.record.trees.len());
         record.trees.push(pending.number);
         self.directory.write_state(&record)?;
         drop((pending, state));

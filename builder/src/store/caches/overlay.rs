@@ -31,7 +31,10 @@ pub(super) fn is_opaque(path: &Path) -> io::Result<bool> {
 /// Whether an attribute of a folder belongs to one mount and must not be carried to another tree. The escaped ones of
 /// overlays within overlays are the job's own.
 pub(super) fn is_mark(name: &str) -> bool {
-    PREFIXES.iter().any(|prefix| name.strip_prefix(prefix).is_some_and(|rest| !rest.starts_with("overlay.")))
+    PREFIXES.iter().any(|prefix| {
+        name.strip_prefix(prefix)
+            .is_some_and(|rest| !rest.starts_with("overlay."))
+    })
 }
 
 /// Whether a build has changed anything of a folder that it restored, by what is in its upper: an entry of its own, or
@@ -83,7 +86,14 @@ mod tests {
         assert!(!touched("a/x"));
         fs::create_dir_all(upper.join("a/y")).unwrap();
         assert!(!touched("a/x") && touched("a/y") && !touched("b/x"));
-        rustix::fs::mknodat(rustix::fs::CWD, upper.join("b"), FileType::CharacterDevice, Mode::empty(), 0).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            upper.join("b"),
+            FileType::CharacterDevice,
+            Mode::empty(),
+            0,
+        )
+        .unwrap();
         assert!(touched("b/x"));
         for prefix in PREFIXES {
             fs::create_dir(upper.join("c")).unwrap();
@@ -94,6 +104,8 @@ mod tests {
             }
             fs::remove_dir(upper.join("c")).unwrap();
         }
-        assert!(is_mark("user.overlay.opaque") && !is_mark("user.overlay.overlay.opaque") && !is_mark("user.a"));
+        assert!(
+            is_mark("user.overlay.opaque") && !is_mark("user.overlay.overlay.opaque") && !is_mark("user.a")
+        );
     }
 }

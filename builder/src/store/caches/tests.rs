@@ -32,7 +32,8 @@ enum Event {
 }
 
 fn path() -> impl Strategy<Value = PathBuf> {
-    prop::collection::vec(prop::sample::select(vec!["x", "y", "z"]), 1..4).prop_map(|parts| parts.iter().collect())
+    prop::collection::vec(prop::sample::select(vec!["x", "y", "z"]), 1..4)
+        .prop_map(|parts| parts.iter().collect())
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -75,7 +76,11 @@ fn take(step: &Step, root: &Path) {
         Step::Move(from, to) => move_as_mv_does(&root.join(from), &root.join(to)),
         Step::ChangeMode(path, mode) => fs::symlink_metadata(root.join(path)).and_then(|metadata| {
             let is_link = metadata.is_symlink();
-            if is_link { Ok(()) } else { fs::set_permissions(root.join(path), fs::Permissions::from_mode(*mode)) }
+            if is_link {
+                Ok(())
+            } else {
+                fs::set_permissions(root.join(path), fs::Permissions::from_mode(*mode))
+            }
         }),
         Step::Link(path) => symlink("somewhere", root.join(path)),
     };
@@ -86,7 +91,11 @@ fn parent_of(path: &Path) -> io::Result<()> {
 }
 
 fn remove(path: &Path) -> io::Result<()> {
-    if fs::symlink_metadata(path)?.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
+    if fs::symlink_metadata(path)?.is_dir() {
+        fs::remove_dir_all(path)
+    } else {
+        fs::remove_file(path)
+    }
 }
 
 fn move_as_mv_does(from: &Path, to: &Path) -> io::Result<()> {
@@ -94,7 +103,9 @@ fn move_as_mv_does(from: &Path, to: &Path) -> io::Result<()> {
         return Ok(());
     }
     match fs::rename(from, to) {
-        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => copy(from, to).and_then(|()| remove(from)),
+        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+            copy(from, to).and_then(|()| remove(from))
+        }
         other => other,
     }
 }
@@ -126,12 +137,22 @@ fn shown(root: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
                 waiting.push(path.clone());
                 b"folder".to_vec()
             } else if metadata.is_symlink() {
-                fs::read_link(&path).unwrap().into_os_string().into_encoded_bytes()
+                fs::read_link(&path)
+                    .unwrap()
+                    .into_os_string()
+                    .into_encoded_bytes()
             } else {
-                assert!(metadata.is_file(), "{} is neither file nor folder nor link", path.display());
+                assert!(
+                    metadata.is_file(),
+                    "{} is neither file nor folder nor link",
+                    path.display()
+                );
                 fs::read(&path).unwrap()
             };
-            entries.insert(path.strip_prefix(root).unwrap().to_owned(), (metadata.permissions().mode(), contents));
+            entries.insert(
+                path.strip_prefix(root).unwrap().to_owned(),
+                (metadata.permissions().mode(), contents),
+            );
         }
     }
     entries
@@ -142,13 +163,24 @@ struct Mount(PathBuf);
 impl Mount {
     fn new(at: PathBuf, lowers: &[PathBuf], upper: Option<(&Path, &Path)>) -> Self {
         let lowers: Vec<_> = lowers.iter().map(|lower| lower.to_str().unwrap()).collect();
-        let mut options = format!("lowerdir={},userxattr", lowers.join(":"));
-        if let Some((upper, work)) = upper {
-            options += &format!(",volatile,upperdir={},workdir={}", upper.display(), work.display());
-        }
+        let above = upper.map_or_else(String::new, |(upper, work)| {
+            format!(
+                ",volatile,upperdir={},workdir={}",
+                upper.display(),
+                work.display()
+            )
+        });
+        let options = format!("lowerdir={},userxattr{above}", lowers.join(":"));
         fs::create_dir_all(&at).unwrap();
         let options = CString::new(options).unwrap();
-        rustix::mount::mount("overlay", &at, "overlay", MountFlags::empty(), Some(options.as_c_str())).unwrap();
+        rustix::mount::mount(
+            "overlay",
+            &at,
+            "overlay",
+            MountFlags::empty(),
+            Some(options.as_c_str()),
+        )
+        .unwrap();
         Self(at)
     }
 }
@@ -162,12 +194,21 @@ impl Drop for Mount {
 /// tmpfs takes an upper with `user.*` marks; the disk of a test machine may be an overlay itself.
 fn scratch() -> tempfile::TempDir {
     let shared_memory = Path::new("/dev/shm");
-    if shared_memory.is_dir() { tempfile::tempdir_in(shared_memory).unwrap() } else { tempfile::tempdir().unwrap() }
+    if shared_memory.is_dir() {
+        tempfile::tempdir_in(shared_memory).unwrap()
+    } else {
+        tempfile::tempdir().unwrap()
+    }
 }
 
 fn run(events: &[Event]) {
     let folder = scratch();
-    let cache = Store::open(&folder.path().join("store")).unwrap().caches().unwrap().cache("app", "own").unwrap();
+    let cache = Store::open(&folder.path().join("store"))
+        .unwrap()
+        .caches()
+        .unwrap()
+        .cache("app", "own")
+        .unwrap();
     let plain = folder.path().join("plain");
     let (empty, mounted) = (folder.path().join("empty"), folder.path().join("mounted"));
     fs::create_dir(&plain).unwrap();
@@ -180,16 +221,26 @@ fn run(events: &[Event]) {
             Event::Build { steps, fails } => {
                 let state = cache.open().unwrap();
                 let pending = cache.begin(state.as_ref()).unwrap();
-                let mount = Mount::new(mounted.clone(), pending.lowers(), Some((pending.upper(), pending.work())));
-                steps.iter().for_each(|step| take(step, &mounted));
+                let mount = Mount::new(
+                    mounted.clone(),
+                    pending.lowers(),
+                    Some((pending.upper(), pending.work())),
+                );
+                for step in steps {
+                    take(step, &mounted);
+                }
                 drop(mount);
                 if !fails {
-                    steps.iter().for_each(|step| take(step, &plain));
+                    for step in steps {
+                        take(step, &plain);
+                    }
                     cache.commit(pending, Vec::new()).unwrap();
                 }
             }
         }
-        let Some(state) = cache.open().unwrap() else { continue };
+        let Some(state) = cache.open().unwrap() else {
+            continue;
+        };
         let lowers = [state.lowers(), std::slice::from_ref(&empty)].concat();
         let mount = Mount::new(mounted.clone(), &lowers, None);
         assert_eq!(shown(&mounted), shown(&plain), "after {event:?}");
@@ -221,7 +272,10 @@ fn of_two_builds_at_once_the_later_one_s_whole_state_wins() {
     let cache = store.caches().unwrap().cache("app", "own").unwrap();
     commit_with(&cache, None, "base");
     let state = cache.open().unwrap();
-    let (first, second) = (cache.begin(state.as_ref()).unwrap(), cache.begin(state.as_ref()).unwrap());
+    let (first, second) = (
+        cache.begin(state.as_ref()).unwrap(),
+        cache.begin(state.as_ref()).unwrap(),
+    );
     fs::write(first.upper().join("first"), "").unwrap();
     fs::write(second.upper().join("second"), "").unwrap();
     cache.commit(second, Vec::new()).unwrap();
@@ -249,12 +303,22 @@ fn a_failed_or_killed_build_changes_nothing_and_leaves_nothing() {
     let pending = cache.begin(Some(&before)).unwrap();
     fs::write(pending.upper().join("half"), "").unwrap();
     drop(pending);
-    assert_eq!(fs::read_dir(cache.directory.path.join("pending")).unwrap().count(), 0);
+    assert_eq!(
+        fs::read_dir(cache.directory.path.join("pending"))
+            .unwrap()
+            .count(),
+        0
+    );
     // A killed build drops nothing, but its lock is free.
     fs::create_dir_all(cache.directory.path.join("pending/77/upper")).unwrap();
     let pending = cache.begin(Some(&before)).unwrap();
     cache.commit(pending, Vec::new()).unwrap();
-    assert_eq!(fs::read_dir(cache.directory.path.join("pending")).unwrap().count(), 0);
+    assert_eq!(
+        fs::read_dir(cache.directory.path.join("pending"))
+            .unwrap()
+            .count(),
+        0
+    );
     let after = cache.open().unwrap().unwrap();
     assert_eq!(after.lowers(), before.lowers(), "an empty upper adds no tree");
 }
@@ -272,7 +336,10 @@ fn builds_that_end_while_trees_are_flattened_stay_on_top() {
     assert!(cache.flatten(2).unwrap());
     let state = cache.open().unwrap().unwrap();
     let names = shown(&state.lowers()[0]).into_keys().collect::<Vec<_>>();
-    assert_eq!((state.lowers().len(), names), (1, ["one", "three", "two"].map(PathBuf::from).to_vec()));
+    assert_eq!(
+        (state.lowers().len(), names),
+        (1, ["one", "three", "two"].map(PathBuf::from).to_vec())
+    );
     let damaged = cache.directory.path.join("state.json");
     fs::write(damaged, "{").unwrap();
     assert!(cache.open().unwrap().is_none(), "a damaged state is no state");
