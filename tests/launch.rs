@@ -125,7 +125,7 @@ impl Case {
 
     /// Each launch by bubblewrap on what umoci unpacked, and by packhorse where it has words for it.
     fn same_launches(&self, unpacked: &RootFilesystem) {
-        for launch in launches(self.folder.path(), &testdata("vectors").join(self.name)) {
+        for launch in launches(&self.folder.path(), &testdata("vectors").join(self.name)) {
             if launch.is_refused_by_the_runtime() {
                 continue;
             }
@@ -155,7 +155,7 @@ impl Case {
         if !launch.arguments.is_empty() {
             run = run.arg("--");
         }
-        Some(launch.arguments.iter().fold(run, crate::support::run::Invocation::arg).run())
+        Some(launch.arguments.iter().fold(run, |run, argument| run.arg(argument)).run())
     }
 }
 
