@@ -54,6 +54,11 @@ impl Case {
         let script = folder.path().join("make-app.sh");
         if script.exists() {
             folder.shell(&format!("cd app && sh {}", script.display()));
+            // packhorse takes modes as git does, executable or not; the reference takes them as they are on disk. So
+            // what the script does to modes is done in the build.
+            let modes = fs::read_to_string(&script).unwrap();
+            let modes = modes.lines().filter(|line| line.starts_with("chmod ")).collect::<Vec<_>>().join("; ");
+            folder.shell(&format!("sed -i '1a {modes}' buildpacks/one/bin/build"));
         }
         Self { name, folder, machine: Machine::new() }
     }
@@ -104,7 +109,9 @@ impl Case {
     }
 
     fn same_layers(&self, image: &Image) {
-        let recorded: Value = serde_json::from_str(&self.expected("layers.json")).unwrap();
+        // Names that are not UTF-8 are written with halves of surrogate pairs, which are no JSON.
+        let recorded = self.expected("layers.json").replace("\\udc", "not-unicode-");
+        let recorded: Value = serde_json::from_str(&recorded).unwrap();
         let recorded = recorded.as_array().unwrap();
         let base = image.diff_ids().len() - recorded.len();
         for (layer, diff_id) in recorded.iter().zip(&image.diff_ids()[base..]) {
@@ -125,15 +132,16 @@ impl Case {
 
     /// Each launch by bubblewrap on what umoci unpacked, and by packhorse where it has words for it.
     fn same_launches(&self, unpacked: &RootFilesystem) {
-        for launch in launches(&self.folder.path(), &testdata("vectors").join(self.name)) {
-            if launch.is_refused_by_the_runtime() {
-                continue;
-            }
+        let mut all = launches(&self.folder.path(), &testdata("vectors").join(self.name));
+        all.retain(|launch| !launch.is_refused_by_the_runtime());
+        for launch in &all {
             let variables: Vec<(&str, &str)> = launch.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
             let arguments: Vec<&str> = launch.arguments.iter().map(String::as_str).collect();
             let output = unpacked.command(launch.entrypoint.as_deref(), &arguments, &variables).output().unwrap();
             launch.compare("bubblewrap", &String::from_utf8_lossy(&output.stdout), output.status.code());
-            if let Some(run) = self.with_packhorse(&launch, unpacked) {
+        }
+        for launch in &all {
+            if let Some(run) = self.with_packhorse(launch, unpacked) {
                 launch.compare("packhorse", &run.stdout, run.code);
             }
         }

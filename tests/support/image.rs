@@ -69,6 +69,17 @@ impl Image {
         self.manifest["layers"].as_array().unwrap().iter().map(|layer| layer["digest"].as_str().unwrap().to_owned()).collect()
     }
 
+    /// A file of an image in a layout, from the topmost layer that has it; as tar reads it.
+    pub(crate) fn file(&self, path: &str) -> Option<String> {
+        let directory = self.reference.strip_prefix("oci:").unwrap();
+        let directory = if Path::new(directory).is_dir() { directory } else { directory.rsplit_once(':').unwrap().0 };
+        self.blobs().iter().rev().find_map(|blob| {
+            let blob = Path::new(directory).join("blobs").join(blob.replace(':', "/"));
+            let read = Command::new("tar").args(["--absolute-names", "-xOzf"]).arg(blob).arg(format!("/{path}")).output().unwrap();
+            read.status.success().then(|| String::from_utf8_lossy(&read.stdout).into_owned())
+        })
+    }
+
     /// The variables that a container starts with.
     pub(crate) fn environment(&self) -> BTreeMap<String, String> {
         let variables = texts(&self.config["config"]["Env"]);
