@@ -109,12 +109,12 @@ pub fn run(arguments: &RunArguments, config: &Config) -> Result<u8, CommandError
     )?;
     // From here on Ctrl-C is for the process.
     let signals = runtime.block_on(async { Signals::take() })?;
-    runtime.block_on(try_image(
-        sandbox::start(&found, &layers, &toolbox)?,
-        &process,
-        &ports,
-        signals,
-    ))
+    let ready = {
+        // The gateway's listeners belong to the runtime.
+        let _inside = runtime.enter();
+        sandbox::start(&found, &layers, &toolbox)?
+    };
+    runtime.block_on(try_image(ready, &process, &ports, signals))
 }
 
 /// Starts the process and waits for its end; ports and the way out close before the sandbox goes.
