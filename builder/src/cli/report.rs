@@ -18,6 +18,7 @@ use crate::model::digest::Digest;
 use crate::model::failure::Facts;
 use crate::model::failure::Failure;
 use crate::model::failure::Kind;
+use crate::model::output::Output;
 use crate::model::phase::Phase;
 use crate::model::receipt::LayerOutcome;
 use crate::model::receipt::LayerReceipt;
@@ -144,7 +145,7 @@ impl Document {
         match outcome {
             Ok(receipt) => Self {
                 image: Image {
-                    tags: receipt.outputs.clone(),
+                    tags: request.outputs.iter().map(saved_name).collect(),
                     digest: Some(receipt.digest),
                     manifest_size: Some(receipt.manifest_size),
                 },
@@ -191,6 +192,14 @@ impl Document {
     fn to_json(&self) -> Result<String, String> {
         let text = serde_json::to_string_pretty(self).map_err(|error| error.to_string())?;
         Ok(text + "\n")
+    }
+}
+
+/// What the image is called where it went.
+fn saved_name(output: &Output) -> String {
+    match output {
+        Output::Registry(_) | Output::Layout { .. } => output.to_string(),
+        Output::Local(name) => name.clone(),
     }
 }
 
@@ -258,7 +267,10 @@ mod tests {
             source: SourceSpec::parse("https://anna:secret@git.example/app.git#main", |_| false).unwrap(),
             submodules: false,
             keep_git: false,
-            outputs: Vec::new(),
+            outputs: vec![
+                Output::Registry("registry.example/app:1".parse().unwrap()),
+                Output::Local("app".to_owned()),
+            ],
             buildpacks: Vec::new(),
             environment: Vec::new(),
             force: false,
@@ -303,7 +315,7 @@ mod tests {
         insta::assert_snapshot!(toml_text);
         insta::assert_snapshot!(json_text);
         let report = Report::parse(&toml_text).unwrap();
-        assert_eq!(report.image.tags, ["registry.example/app:1"]);
+        assert_eq!(report.image.tags, ["registry.example/app:1", "app"]);
         assert_eq!(report.image.manifest_size, Some(1234));
     }
 

@@ -140,9 +140,6 @@ async fn try_image(
         one.stop().await;
     }
     if let Some(gateway) = gateway {
-        for refusal in gateway.refusals() {
-            render::note(&format!("warning: the network policy refused {refusal}"));
-        }
         gateway.stop().await;
     }
     exit_code(exit?, program)
