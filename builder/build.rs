@@ -18,7 +18,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let builder = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
     let workspace = builder.parent().ok_or("the package has no workspace")?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    for input in ["Cargo.toml", "Cargo.lock", "buildpacks", "builder/launcher", "builder/spec", "builder/src"] {
+    for input in [
+        "Cargo.toml",
+        "Cargo.lock",
+        "buildpacks",
+        "builder/launcher",
+        "builder/spec",
+        "builder/src",
+    ] {
         println!("cargo::rerun-if-changed={}", workspace.join(input).display());
     }
 
@@ -28,7 +35,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let embedded = hex(&Sha256::digest(fs::read(&packed)?));
     println!("cargo::rustc-env=PACKHORSE_EMBEDDED_DIGEST={embedded}");
-    println!("cargo::rustc-env=PACKHORSE_SOURCES_DIGEST={}", sources_digest(&builder.join("src"))?);
+    println!(
+        "cargo::rustc-env=PACKHORSE_SOURCES_DIGEST={}",
+        sources_digest(&builder.join("src"))?
+    );
     Ok(())
 }
 
@@ -47,13 +57,25 @@ fn build_programs(workspace: &Path, out: &Path) -> Result<Programs, Box<dyn Erro
         .ok_or("OUT_DIR is not in a target directory")?;
     let optimised = target_directory.join("embedded");
     let launcher = run_cargo(workspace, &optimised, &["packhorse-launcher".to_owned()], &[])?;
-    let names: Vec<String> = BUILDPACKS.iter().map(|name| format!("packhorse-buildpack-{name}")).collect();
+    let names: Vec<String> = BUILDPACKS
+        .iter()
+        .map(|name| format!("packhorse-buildpack-{name}"))
+        .collect();
     let buildpacks = if is_release()? {
         run_cargo(workspace, &optimised, &names, &[])?
     } else {
         // Whoever changes code and runs tests should not wait for the linker's whole-program pass.
-        let quick = [("CARGO_PROFILE_EMBEDDED_LTO", "off"), ("CARGO_PROFILE_EMBEDDED_CODEGEN_UNITS", "16"), ("CARGO_PROFILE_EMBEDDED_OPT_LEVEL", "1")];
-        run_cargo(workspace, &target_directory.join("embedded-quick"), &names, &quick)?
+        let quick = [
+            ("CARGO_PROFILE_EMBEDDED_LTO", "off"),
+            ("CARGO_PROFILE_EMBEDDED_CODEGEN_UNITS", "16"),
+            ("CARGO_PROFILE_EMBEDDED_OPT_LEVEL", "1"),
+        ];
+        run_cargo(
+            workspace,
+            &target_directory.join("embedded-quick"),
+            &names,
+            &quick,
+        )?
     };
     Ok(Programs { launcher, buildpacks })
 }
@@ -76,14 +98,31 @@ fn run_cargo(
     let mut cargo = Command::new(env::var("CARGO")?);
     cargo
         .current_dir(workspace)
-        .args(["build", "--locked", "--profile", "embedded", "--target", &target, "--target-dir"])
+        .args([
+            "build",
+            "--locked",
+            "--profile",
+            "embedded",
+            "--target",
+            &target,
+            "--target-dir",
+        ])
         .arg(target_directory)
         .args(packages.iter().flat_map(|package| ["--package", package]));
     // What the outer cargo (or clippy) set for this package is not meant for those.
-    for variable in ["RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER", "CARGO_TARGET_DIR", "CARGO_BUILD_TARGET", "CARGO_MAKEFLAGS", "MAKEFLAGS"] {
+    for variable in [
+        "RUSTFLAGS",
+        "RUSTC_WORKSPACE_WRAPPER",
+        "CARGO_TARGET_DIR",
+        "CARGO_BUILD_TARGET",
+        "CARGO_MAKEFLAGS",
+        "MAKEFLAGS",
+    ] {
         cargo.env_remove(variable);
     }
-    cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f")).envs(settings.iter().copied());
+    cargo
+        .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
+        .envs(settings.iter().copied());
     let status = cargo.status()?;
     if !status.success() {
         return Err(format!("building {} failed: {status}", packages.join(" and ")).into());
@@ -95,11 +134,26 @@ fn run_cargo(
 fn pack(workspace: &Path, programs: &Programs, destination: &Path) -> Result<(), Box<dyn Error>> {
     let encoder = zstd::Encoder::new(File::create(destination)?, compression_level()?)?.auto_finish();
     let mut archive = tar::Builder::new(encoder);
-    append_file(&mut archive, "launcher", &fs::read(programs.launcher.join("launcher"))?, 0o755)?;
+    append_file(
+        &mut archive,
+        "launcher",
+        &fs::read(programs.launcher.join("launcher"))?,
+        0o755,
+    )?;
     for name in BUILDPACKS {
         let descriptor = fs::read(workspace.join("buildpacks").join(name).join("buildpack.toml"))?;
-        append_file(&mut archive, &format!("buildpacks/{name}/buildpack.toml"), &descriptor, 0o644)?;
-        append_file(&mut archive, &format!("buildpacks/{name}/bin/build"), &fs::read(programs.buildpacks.join(name))?, 0o755)?;
+        append_file(
+            &mut archive,
+            &format!("buildpacks/{name}/buildpack.toml"),
+            &descriptor,
+            0o644,
+        )?;
+        append_file(
+            &mut archive,
+            &format!("buildpacks/{name}/bin/build"),
+            &fs::read(programs.buildpacks.join(name))?,
+            0o755,
+        )?;
         let mut link = header(0, 0o777);
         link.set_entry_type(tar::EntryType::Symlink);
         archive.append_link(&mut link, format!("buildpacks/{name}/bin/detect"), "build")?;
@@ -117,7 +171,12 @@ fn is_release() -> Result<bool, env::VarError> {
     Ok(env::var("PROFILE")? == "release")
 }
 
-fn append_file(archive: &mut tar::Builder<impl std::io::Write>, path: &str, contents: &[u8], mode: u32) -> std::io::Result<()> {
+fn append_file(
+    archive: &mut tar::Builder<impl std::io::Write>,
+    path: &str,
+    contents: &[u8],
+    mode: u32,
+) -> std::io::Result<()> {
     archive.append_data(&mut header(contents.len() as u64, mode), path, contents)
 }
 
@@ -137,7 +196,11 @@ fn sources_digest(sources: &Path) -> Result<String, Box<dyn Error>> {
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder)? {
             let path = entry?.path();
-            if path.is_dir() { folders.push(path) } else { files.push(path) }
+            if path.is_dir() {
+                folders.push(path)
+            } else {
+                files.push(path)
+            }
         }
     }
     files.sort();

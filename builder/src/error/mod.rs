@@ -87,3 +87,6 @@ pub fn exit_code(facts: Facts, otherwise: u8) -> u8 {
         _ => otherwise,
     }
 }
+
+#[cfg(test)]
+mod codes;
