@@ -138,7 +138,11 @@ impl Cancel {
 
     /// An error once the build was cancelled.
     pub fn check(&self) -> Result<(), Cancelled> {
-        if self.is_cancelled() { Err(Cancelled) } else { Ok(()) }
+        if self.is_cancelled() {
+            Err(Cancelled)
+        } else {
+            Ok(())
+        }
     }
 
     /// Does `action` when the build is cancelled: at once if it is already.
@@ -163,6 +167,9 @@ impl Cancel {
 
 impl fmt::Debug for Cancel {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_tuple("Cancel").field(&self.is_cancelled()).finish()
+        formatter
+            .debug_tuple("Cancel")
+            .field(&self.is_cancelled())
+            .finish()
     }
 }

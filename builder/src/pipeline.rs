@@ -76,7 +76,11 @@ struct Clock<'a> {
 
 impl<'a> Clock<'a> {
     fn new(tools: &'a Tools<'a>) -> Self {
-        Self { tools, running: None, ended: Vec::new() }
+        Self {
+            tools,
+            running: None,
+            ended: Vec::new(),
+        }
     }
 
     fn start(&mut self, phase: Phase) {
@@ -95,6 +99,9 @@ impl<'a> Clock<'a> {
 
     fn stamp(mut self, receipt: Receipt) -> Receipt {
         self.end();
-        Receipt { phases: self.ended, ..receipt }
+        Receipt {
+            phases: self.ended,
+            ..receipt
+        }
     }
 }

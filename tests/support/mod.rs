@@ -2,6 +2,7 @@
 
 pub(crate) mod git;
 pub(crate) mod registry;
+pub(crate) mod code;
 pub(crate) mod events;
 pub(crate) mod home;
 pub(crate) mod run;

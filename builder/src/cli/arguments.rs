@@ -17,7 +17,13 @@ pub struct Arguments {
     pub command: Command,
 
     /// Where packhorse keeps what it keeps [default: ~/.local/share/packhorse]
-    #[arg(long, env = "PACKHORSE_HOME", global = true, value_name = "DIRECTORY", hide_env_values = true)]
+    #[arg(
+        long,
+        env = "PACKHORSE_HOME",
+        global = true,
+        value_name = "DIRECTORY",
+        hide_env_values = true
+    )]
     pub home: Option<PathBuf>,
 
     /// How progress is shown
@@ -104,7 +110,12 @@ pub struct BuildArguments {
     pub keep_git: bool,
 
     /// The image's time of creation, in seconds since 1970 [default: the commit's time, else 1980]
-    #[arg(long, env = "SOURCE_DATE_EPOCH", value_name = "SECONDS", hide_env_values = true)]
+    #[arg(
+        long,
+        env = "SOURCE_DATE_EPOCH",
+        value_name = "SECONDS",
+        hide_env_values = true
+    )]
     pub creation_time: Option<i64>,
 
     /// How long the build may take: 90s, 20m, 1h
@@ -227,8 +238,13 @@ fn duration(text: &str) -> Result<Duration, String> {
         "d" => 86_400,
         _ => return Err(format!("`{unit}` is no unit of time: use s, m, h or d")),
     };
-    let number: u64 = number.parse().map_err(|_| "a duration is a whole number and a unit: 90s, 20m, 1h".to_owned())?;
-    number.checked_mul(seconds_each).map(Duration::from_secs).ok_or_else(|| "too long".to_owned())
+    let number: u64 = number
+        .parse()
+        .map_err(|_| "a duration is a whole number and a unit: 90s, 20m, 1h".to_owned())?;
+    number
+        .checked_mul(seconds_each)
+        .map(Duration::from_secs)
+        .ok_or_else(|| "too long".to_owned())
 }
 
 fn size(text: &str) -> Result<u64, String> {
@@ -241,12 +257,19 @@ fn size(text: &str) -> Result<u64, String> {
         "T" | "t" => 40,
         _ => return Err(format!("`{unit}` is no unit of size: use K, M, G or T")),
     };
-    let number: u64 = number.parse().map_err(|_| "a size is a whole number and a unit: 512M, 4G".to_owned())?;
-    number.checked_mul(1 << shift).ok_or_else(|| "too large".to_owned())
+    let number: u64 = number
+        .parse()
+        .map_err(|_| "a size is a whole number and a unit: 512M, 4G".to_owned())?;
+    number
+        .checked_mul(1 << shift)
+        .ok_or_else(|| "too large".to_owned())
 }
 
 fn split_unit(text: &str) -> (&str, &str) {
-    text.split_at(text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len()))
+    text.split_at(
+        text.find(|letter: char| !letter.is_ascii_digit())
+            .unwrap_or(text.len()),
+    )
 }
 
 #[cfg(test)]
@@ -259,11 +282,52 @@ mod tests {
         Arguments::command().debug_assert();
     }
 
+    /// The help of a subcommand as a terminal of 80 columns shows it.
+    fn help(path: &[&str]) -> String {
+        let mut command = Arguments::command().term_width(80);
+        command.build();
+        let mut found = &mut command;
+        for name in path {
+            found = found.find_subcommand_mut(name).unwrap();
+        }
+        let name = ["packhorse", path.join(" ").as_str()].join(" ");
+        let mut found = found.clone().term_width(80).bin_name(name.trim_end());
+        found.render_long_help().to_string()
+    }
+
+    #[test]
+    fn the_help_reads_well_at_80_columns() {
+        let paths: [&[&str]; 11] = [
+            &[],
+            &["build"],
+            &["plan"],
+            &["run"],
+            &["inspect"],
+            &["base"],
+            &["base", "create"],
+            &["base", "inspect"],
+            &["cache"],
+            &["cache", "list"],
+            &["cache", "prune"],
+        ];
+        for path in paths {
+            let text = help(path);
+            let longest = text.lines().map(|line| line.chars().count()).max().unwrap_or(0);
+            assert!(longest <= 80, "{path:?}: a line has {longest} columns\n{text}");
+            insta::assert_snapshot!(
+                format!("help {}", path.join(" ")).trim_end().replace(' ', "_"),
+                text
+            );
+        }
+    }
+
     #[test]
     fn durations_and_sizes_have_units() {
         assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
         assert_eq!(duration("20m"), Ok(Duration::from_secs(1200)));
-        assert!(duration("1w").is_err() && duration("m").is_err() && duration("99999999999999999999s").is_err());
+        assert!(
+            duration("1w").is_err() && duration("m").is_err() && duration("99999999999999999999s").is_err()
+        );
         assert_eq!(size("4G"), Ok(4 << 30));
         assert_eq!(size("512MiB"), Ok(512 << 20));
         assert!(size("1X").is_err() && size("").is_err() && size("99999999T").is_err());

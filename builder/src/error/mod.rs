@@ -77,6 +77,7 @@ pub fn exit_code(facts: Facts, otherwise: u8) -> u8 {
         (_, Kind::Bug) => 70,
         ("reference_invalid" | "output_invalid" | "source_invalid", _) => 2,
         ("buildpack_api_unsupported", _) => 12,
+        ("source_not_found", _) => 10,
         ("buildpack_missing", _) => 1,
         ("no_buildpack_detected", _) => 20,
         ("detect_errored", _) => 21,
@@ -86,3 +87,6 @@ pub fn exit_code(facts: Facts, otherwise: u8) -> u8 {
         _ => otherwise,
     }
 }
+
+#[cfg(test)]
+mod codes;

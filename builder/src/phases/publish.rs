@@ -55,13 +55,19 @@ impl Failure for PublishError {
 }
 
 /// Sends the image to every output. The receipt is kept only when all of them have it.
-pub async fn publish_image(image: &Image, request: &BuildRequest, tools: &Tools<'_>) -> Result<Receipt, PublishError> {
+pub async fn publish_image(
+    image: &Image,
+    request: &BuildRequest,
+    tools: &Tools<'_>,
+) -> Result<Receipt, PublishError> {
     for output in &request.outputs {
         tools.cancel.check()?;
         match output {
             Output::Registry(reference) => push(image, reference, tools).await?,
             Output::Layout { directory, name } => {
-                tokio::task::block_in_place(|| write_layout(image, &Layout::open_or_create(directory)?, name.as_deref(), tools))?;
+                tokio::task::block_in_place(|| {
+                    write_layout(image, &Layout::open_or_create(directory)?, name.as_deref(), tools)
+                })?;
             }
             Output::Local(name) => {
                 let images = tools.store.images()?;
@@ -85,26 +91,48 @@ async fn push(image: &Image, reference: &ImageReference, tools: &Tools<'_>) -> R
     stream::iter(all)
         .map(|blob| {
             let path = blobs.path(&blob.digest);
-            async move { tools.registry.push_blob(reference, blob, &path, None, tools.watcher.as_ref(), tools.cancel).await }
+            async move {
+                tools
+                    .registry
+                    .push_blob(reference, blob, &path, None, tools.watcher.as_ref(), tools.cancel)
+                    .await
+            }
         })
         .buffer_unordered(UPLOADS)
         .try_collect::<Vec<_>>()
         .await?;
     tools.cancel.check()?;
-    tools.registry.push_manifest(reference, MANIFEST, &image.manifest).await?;
+    tools
+        .registry
+        .push_manifest(reference, MANIFEST, &image.manifest)
+        .await?;
     Ok(())
 }
 
-fn write_layout(image: &Image, layout: &Layout, name: Option<&str>, tools: &Tools<'_>) -> Result<(), PublishError> {
+fn write_layout(
+    image: &Image,
+    layout: &Layout,
+    name: Option<&str>,
+    tools: &Tools<'_>,
+) -> Result<(), PublishError> {
     let blobs = tools.store.blobs()?;
-    for blob in image.layers.iter().map(|layer| &layer.descriptor.blob).chain([&image.config]) {
+    for blob in image
+        .layers
+        .iter()
+        .map(|layer| &layer.descriptor.blob)
+        .chain([&image.config])
+    {
         tools.cancel.check()?;
         if !layout.contains(blob) {
             layout.add_blob(blob, &blobs.path(&blob.digest))?;
         }
     }
     layout.add_bytes(&image.descriptor, &image.manifest)?;
-    let platform = Platform { os: "linux".to_owned(), architecture: image.architecture.clone(), variant: None };
+    let platform = Platform {
+        os: "linux".to_owned(),
+        architecture: image.architecture.clone(),
+        variant: None,
+    };
     Ok(layout.set(name, &image.descriptor, Some(platform))?)
 }
 

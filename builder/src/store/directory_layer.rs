@@ -59,5 +59,11 @@ impl Blobs {
 /// A folder of a job, all of which becomes the job's user's.
 pub fn tree_of_user<'a>(root: BorrowedFd<'a>, image_path: &'a Path, id: u32) -> Tree<'a> {
     let owner = Owner { uid: id, gid: id };
-    Tree { root, image_path, parent_owner: owner, owner, limits: TreeLimits::default() }
+    Tree {
+        root,
+        image_path,
+        parent_owner: owner,
+        owner,
+        limits: TreeLimits::default(),
+    }
 }

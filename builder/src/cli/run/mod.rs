@@ -109,8 +109,13 @@ pub fn run(arguments: &RunArguments, config: &Config) -> Result<u8, CommandError
     )?;
     // From here on Ctrl-C is for the process.
     let signals = runtime.block_on(async { Signals::take() })?;
+    let ready = {
+        // The gateway's listeners belong to the runtime.
+        let _inside = runtime.enter();
+        sandbox::start(&found, &layers, &toolbox)?
+    };
     runtime.block_on(try_image(
-        sandbox::start(&found, &layers, &toolbox)?,
+        ready,
         &process,
         &ports,
         signals,

@@ -35,20 +35,39 @@ pub(super) fn ready(layers: &[LayerOnDisk], upper: &Path, exited: FileTime) -> V
     let is_new = |layer: &&LayerOnDisk| {
         layer.types.launch && layer.has_directory && touches(upper, &place(layer)).unwrap_or(true)
     };
-    layers.iter().filter(is_new).map(|layer| Ready { layer: layer.clone(), exited }).collect()
+    layers
+        .iter()
+        .filter(is_new)
+        .map(|layer| Ready {
+            layer: layer.clone(),
+            exited,
+        })
+        .collect()
 }
 
 /// Writes what comes until nothing more can come. One that cannot be written now is written by the export, whose
 /// failure then counts.
-pub(super) fn write_all(ready: &Receiver<Ready>, blobs: &Blobs, layers: &OwnedFd, path: &Path) -> Vec<EarlyLayer> {
+pub(super) fn write_all(
+    ready: &Receiver<Ready>,
+    blobs: &Blobs,
+    layers: &OwnedFd,
+    path: &Path,
+) -> Vec<EarlyLayer> {
     let tree = tree_of_user(layers.as_fd(), path, USER_ID);
     let mut written = Vec::new();
     while let Ok(Ready { layer, exited }) = ready.recv() {
         match blobs.write_directory(&tree, &place(&layer)) {
             Ok(descriptor) => {
-                written.push(EarlyLayer { buildpack: layer.buildpack, name: layer.name, descriptor, exited });
+                written.push(EarlyLayer {
+                    buildpack: layer.buildpack,
+                    name: layer.name,
+                    descriptor,
+                    exited,
+                });
             }
-            Err(error) => tracing::debug!(layer = layer.name, %error, "the layer is written again at the end"),
+            Err(error) => {
+                tracing::debug!(layer = layer.name, %error, "the layer is written again at the end")
+            }
         }
     }
     written
@@ -66,7 +85,10 @@ pub(super) fn turn_of_time(folder: &Path) -> Result<FileTime, RunError> {
 
 fn time_of_change(probe: &Path) -> Result<FileTime, RunError> {
     let written = fs::write(probe, b"").and_then(|()| fs::symlink_metadata(probe));
-    let metadata = written.map_err(|source| RunError::Clock { path: probe.to_owned(), source })?;
+    let metadata = written.map_err(|source| RunError::Clock {
+        path: probe.to_owned(),
+        source,
+    })?;
     Ok(FileTime(metadata.ctime(), metadata.ctime_nsec()))
 }
 

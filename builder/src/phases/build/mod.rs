@@ -54,7 +54,9 @@ impl Failure for RunError {
     fn facts(&self) -> Facts {
         match self {
             Self::Buildpack(error) => error.facts(),
-            Self::Clock { source, .. } if source.kind() == io::ErrorKind::StorageFull => Facts::platform("disk_full"),
+            Self::Clock { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                Facts::platform("disk_full")
+            }
             Self::Clock { .. } => Facts::platform("store_unusable"),
             Self::Store(error) => error.facts(),
             Self::Job(error) => error.facts(),
@@ -74,7 +76,9 @@ pub fn run_buildpacks(restored: Restored, tools: &Tools<'_>) -> Result<Finished,
     let outcome = run_and_write(&plan, tools);
     if let Some(gateway) = plan.sandbox.gateway.take() {
         for refusal in gateway.refusals() {
-            tools.watcher.tell(Event::Warning { text: format!("the network policy refused {refusal}") });
+            tools.watcher.tell(Event::Warning {
+                text: format!("the network policy refused {refusal}"),
+            });
         }
     }
     let (built, early) = outcome?;
@@ -85,7 +89,11 @@ pub fn run_buildpacks(restored: Restored, tools: &Tools<'_>) -> Result<Finished,
 
 /// Runs the group. While a buildpack runs, the layers of those before it are written.
 fn run_and_write(plan: &Plan, tools: &Tools<'_>) -> Result<(Built, Vec<EarlyLayer>), RunError> {
-    let (job, pending, layers) = (&plan.sandbox.job, &plan.sandbox.pending, &plan.setting.paths.layers);
+    let (job, pending, layers) = (
+        &plan.sandbox.job,
+        &plan.sandbox.pending,
+        &plan.setting.paths.layers,
+    );
     let blobs = tools.store.blobs()?;
     let folder = job.open_directory(layers)?;
     let mut left = plan.detected.group.len();
@@ -118,7 +126,9 @@ fn run_and_write(plan: &Plan, tools: &Tools<'_>) -> Result<(Built, Vec<EarlyLaye
             &mut after_buildpack,
         );
         drop(sender);
-        let early = writing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let early = writing
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         clock?;
         Ok((built?, early))
     })

@@ -24,16 +24,38 @@ use crate::store::caches::record::CachedLayer;
 const DEPTH_MAX: usize = 8;
 
 /// Ends the sandbox. If any layer is for the next build, or the last state must not come back, a new state is written.
-pub(super) fn keep(finished: Finished, digests: &LayerDigests, image: &Image, tools: &Tools<'_>) -> Result<(), ExportError> {
-    let Finished { plan, built, early: _ } = finished;
-    let cached: Vec<&LayerOnDisk> = built.layers.iter().filter(|layer| layer.types.cache && layer.has_directory).collect();
-    let Sandbox { job, cache, state, pending, .. } = plan.sandbox;
+pub(super) fn keep(
+    finished: Finished,
+    digests: &LayerDigests,
+    image: &Image,
+    tools: &Tools<'_>,
+) -> Result<(), ExportError> {
+    let Finished {
+        plan,
+        built,
+        early: _,
+    } = finished;
+    let cached: Vec<&LayerOnDisk> = built
+        .layers
+        .iter()
+        .filter(|layer| layer.types.cache && layer.has_directory)
+        .collect();
+    let Sandbox {
+        job,
+        cache,
+        state,
+        pending,
+        ..
+    } = plan.sandbox;
     if cached.is_empty() && state.is_none() {
         return Ok(());
     }
     let mut names: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
     for layer in &cached {
-        names.entry(escape_id(&layer.buildpack)).or_default().insert(&layer.name);
+        names
+            .entry(escape_id(&layer.buildpack))
+            .or_default()
+            .insert(&layer.name);
     }
     let layers = &plan.setting.paths.layers;
     for entry in job.list(layers, NAMES_MAX)? {
@@ -51,8 +73,11 @@ pub(super) fn keep(finished: Finished, digests: &LayerDigests, image: &Image, to
     }
     drop(job);
     tools.cancel.check()?;
-    let blobs: BTreeMap<DiffId, &LayerDescriptor> =
-        image.layers.iter().map(|layer| (layer.descriptor.diff_id, &layer.descriptor)).collect();
+    let blobs: BTreeMap<DiffId, &LayerDescriptor> = image
+        .layers
+        .iter()
+        .map(|layer| (layer.descriptor.diff_id, &layer.descriptor))
+        .collect();
     let record = |layer: &&LayerOnDisk| {
         let diff_id = digests.get(&(layer.buildpack.clone(), layer.name.clone()));
         CachedLayer {
@@ -61,8 +86,14 @@ pub(super) fn keep(finished: Finished, digests: &LayerDigests, image: &Image, to
             build: layer.types.build,
             launch: layer.types.launch,
             cache: layer.types.cache,
-            metadata: layer.metadata.as_ref().map(|metadata| metadata_to_json(metadata).to_string()).unwrap_or_default(),
-            layer: diff_id.and_then(|diff_id| blobs.get(diff_id)).map(|descriptor| (*descriptor).clone()),
+            metadata: layer
+                .metadata
+                .as_ref()
+                .map(|metadata| metadata_to_json(metadata).to_string())
+                .unwrap_or_default(),
+            layer: diff_id
+                .and_then(|diff_id| blobs.get(diff_id))
+                .map(|descriptor| (*descriptor).clone()),
         }
     };
     let record = cached.iter().map(record).collect();

@@ -43,7 +43,10 @@ mod tests {
         };
         let exited = newest("a/b/c").max(newest("a/b")).max(newest("a"));
         assert!(!changed_after(&folder.path().join("a"), exited));
-        assert!(changed_after(&folder.path().join("a"), FileTime(exited.0, exited.1 - 1)));
+        assert!(changed_after(
+            &folder.path().join("a"),
+            FileTime(exited.0, exited.1 - 1)
+        ));
         assert!(changed_after(&folder.path().join("missing"), exited));
     }
 }

@@ -43,7 +43,11 @@ pub(super) struct Layers {
 
 /// Writes all layers into the store, lowest first.
 pub(super) fn write(finished: &Finished, tools: &Tools<'_>) -> Result<Layers, ExportError> {
-    let mut writer = Writer { finished, tools, all: Vec::new() };
+    let mut writer = Writer {
+        finished,
+        tools,
+        all: Vec::new(),
+    };
     let mut digests = LayerDigests::new();
     for layer in &finished.built.layers {
         if let Some(diff_id) = writer.buildpack_layer(layer)? {
@@ -55,14 +59,27 @@ pub(super) fn write(finished: &Finished, tools: &Tools<'_>) -> Result<Layers, Ex
     let launcher = fixed::launcher(&finished.plan.sandbox.embedded.launcher())?;
     let launcher = writer.write("launcher", |tar| launcher.append(tar))?;
     let config = writer.below_layers("config", Path::new("config"))?;
-    let types: Vec<&str> = finished.built.processes.iter().map(|process| process.process_type.as_str()).collect();
+    let types: Vec<&str> = finished
+        .built
+        .processes
+        .iter()
+        .map(|process| process.process_type.as_str())
+        .collect();
     fixed::check_process_types(&types)?;
     let process_types = if types.is_empty() {
         None
     } else {
         Some(writer.write("process-types", |tar| fixed::append_process_types(tar, &types))?)
     };
-    Ok(Layers { all: writer.all, digests, sbom, app, launcher, config, process_types })
+    Ok(Layers {
+        all: writer.all,
+        digests,
+        sbom,
+        app,
+        launcher,
+        config,
+        process_types,
+    })
 }
 
 struct Writer<'a> {
@@ -86,7 +103,8 @@ impl Writer<'_> {
         let sandbox = &self.finished.plan.sandbox;
         let upper = sandbox.pending.upper();
         let known = sandbox.state.as_ref().and_then(|state| {
-            let is_it = |cached: &&CachedLayer| cached.buildpack == layer.buildpack && cached.name == layer.name;
+            let is_it =
+                |cached: &&CachedLayer| cached.buildpack == layer.buildpack && cached.name == layer.name;
             state.layers().iter().find(is_it)?.layer.clone()
         });
         if let Some(descriptor) = known
@@ -95,12 +113,19 @@ impl Writer<'_> {
         {
             return Ok(Some(self.keep(&name, descriptor)));
         }
-        let early = self.finished.early.iter().find(|early| early.buildpack == layer.buildpack && early.name == layer.name);
+        let early = self
+            .finished
+            .early
+            .iter()
+            .find(|early| early.buildpack == layer.buildpack && early.name == layer.name);
         if let Some(early) = early {
             if !late::changed_after(&upper.join(&place), early.exited) {
                 return Ok(Some(self.keep(&name, early.descriptor.clone())));
             }
-            let text = format!("layer {} of {} was changed by a later buildpack and is made again", layer.name, layer.buildpack);
+            let text = format!(
+                "layer {} of {} was changed by a later buildpack and is made again",
+                layer.name, layer.buildpack
+            );
             self.tools.watcher.tell(Event::Warning { text });
         }
         self.below_layers(&name, &place).map(Some)
@@ -109,8 +134,17 @@ impl Writer<'_> {
     /// A layer without contents is the previous image's. Whether there is one is for the metadata to say.
     fn keep_previous(&mut self, name: &str, layer: &LayerOnDisk) {
         let previous = self.finished.plan.source.previous.as_ref();
-        if let Some((diff_id, blob)) = previous.and_then(|image| image.buildpack_layer(&layer.buildpack, &layer.name)) {
-            self.keep(name, LayerDescriptor { blob: blob.clone(), diff_id, tar_size: 0 });
+        if let Some((diff_id, blob)) =
+            previous.and_then(|image| image.buildpack_layer(&layer.buildpack, &layer.name))
+        {
+            self.keep(
+                name,
+                LayerDescriptor {
+                    blob: blob.clone(),
+                    diff_id,
+                    tar_size: 0,
+                },
+            );
         }
     }
 
@@ -127,12 +161,22 @@ impl Writer<'_> {
         let app = &self.finished.plan.setting.paths.app;
         let root = self.finished.plan.sandbox.job.open_directory(app)?;
         let tree = tree_of_user(root.as_fd(), app, USER_ID);
-        let slices: Vec<Vec<String>> = self.finished.built.slices.iter().map(|slice| slice.paths.clone()).collect();
+        let slices: Vec<Vec<String>> = self
+            .finished
+            .built
+            .slices
+            .iter()
+            .map(|slice| slice.paths.clone())
+            .collect();
         let parts: Vec<Vec<PathBuf>> = divide(&tree::list(&tree)?, &slices)?;
         let count = parts.len();
         let mut diff_ids = Vec::with_capacity(count);
         for (position, paths) in parts.iter().enumerate() {
-            let name = if count == 1 { "app".to_owned() } else { format!("app slice {}", position + 1) };
+            let name = if count == 1 {
+                "app".to_owned()
+            } else {
+                format!("app slice {}", position + 1)
+            };
             diff_ids.push(self.write(&name, |tar| tree::append_app_slice(tar, &tree, paths))?);
         }
         Ok(diff_ids)
@@ -151,10 +195,23 @@ impl Writer<'_> {
     fn keep(&mut self, name: &str, descriptor: LayerDescriptor) -> DiffId {
         let previous = self.finished.plan.source.previous.as_ref();
         let is_known = previous.is_some_and(|image| image.layers.contains_key(&descriptor.diff_id));
-        let outcome = if is_known { LayerOutcome::Reused } else { LayerOutcome::Added };
+        let outcome = if is_known {
+            LayerOutcome::Reused
+        } else {
+            LayerOutcome::Added
+        };
         let diff_id = descriptor.diff_id;
-        self.tools.watcher.tell(Event::Layer { name: name.to_owned(), outcome, diff_id, size: descriptor.blob.size });
-        self.all.push(ImageLayer { name: name.to_owned(), outcome, descriptor });
+        self.tools.watcher.tell(Event::Layer {
+            name: name.to_owned(),
+            outcome,
+            diff_id,
+            size: descriptor.blob.size,
+        });
+        self.all.push(ImageLayer {
+            name: name.to_owned(),
+            outcome,
+            descriptor,
+        });
         diff_id
     }
 }

@@ -75,7 +75,9 @@ impl Failure for SourceError {
             Self::Base(error) => error.facts(),
             Self::Store(error) => error.facts(),
             Self::Registry(error) => error.facts(),
-            Self::Layout { source, .. } if source.kind() == io::ErrorKind::StorageFull => Facts::platform("disk_full"),
+            Self::Layout { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                Facts::platform("disk_full")
+            }
             Self::Layout { .. } => Facts::user("output_unwritable"),
             Self::Cancelled(_) => Facts::user("interrupted"),
         }
@@ -97,11 +99,18 @@ pub async fn fetch(request: &BuildRequest, tools: &Tools<'_>) -> Result<Fetched,
         Some(output) => outputs::previous_image(output, tools).await?,
         None => None,
     };
-    Ok(Fetched::Changed(Box::new(Source { previous, ..described })))
+    Ok(Fetched::Changed(Box::new(Source {
+        previous,
+        ..described
+    })))
 }
 
 /// The receipt of this very build, if all outputs hold its image.
-async fn unchanged(request: &BuildRequest, tools: &Tools<'_>, described: &Source) -> Result<Option<Receipt>, SourceError> {
+async fn unchanged(
+    request: &BuildRequest,
+    tools: &Tools<'_>,
+    described: &Source,
+) -> Result<Option<Receipt>, SourceError> {
     let Some(lock) = current_lock_digest(tools.store.root(), ARCHITECTURE)? else {
         return Ok(None);
     };
@@ -115,5 +124,9 @@ async fn unchanged(request: &BuildRequest, tools: &Tools<'_>, described: &Source
         }
     }
     let outputs = request.outputs.iter().map(ToString::to_string).collect();
-    Ok(Some(Receipt { outputs, unchanged: true, ..receipt }))
+    Ok(Some(Receipt {
+        outputs,
+        unchanged: true,
+        ..receipt
+    }))
 }
