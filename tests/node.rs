@@ -70,13 +70,14 @@ fn an_express_app_answers_from_its_image() {
 fn one_changed_line_sends_only_the_app_layer_and_npm_is_not_asked_again() {
     let machine = Machine::new();
     let app = Folder::fixture("apps/node-express");
-    let layout = format!("oci:{}", machine.folder().join("image").display());
-    machine.run(&["build", &app.text(), "-o", &layout]).ok();
-    let before = Image::read(&layout);
+    let registry = DockerRegistry::start(Guard::Open);
+    let tag = format!("{}/one-line:1", registry.host());
+    machine.run(&["build", &app.text(), "-t", &tag]).ok();
+    let before = Image::read(&format!("docker://{tag}"));
     let server = std::fs::read_to_string(app.path().join("server.js")).unwrap();
     app.write("server.js", &format!("{server}// one more line\n"));
-    machine.run(&["build", &app.text(), "-o", &layout]).ok();
-    let after = Image::read(&layout);
+    machine.run(&["build", &app.text(), "-t", &tag]).ok();
+    let after = Image::read(&format!("docker://{tag}"));
     let changed: Vec<_> = before.diff_ids().into_iter().zip(after.diff_ids()).zip(after.made_by()).filter(|((old, new), _)| old != new).collect();
     let names: Vec<_> = changed.iter().map(|(_, name)| name.as_str()).collect();
     assert_eq!(names, ["Application Layer"]);

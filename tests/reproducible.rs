@@ -9,7 +9,7 @@ use crate::support::run::Run;
 use crate::support::user::PlainUser;
 
 /// Makes a layer with every kind of entry, in an order and with times that differ each time, beside an app with modes.
-const BUILD: &str = "mkdir -p $1/layer/sub; cd $1/layer
+const BUILD: &str = "rm -rf $1/layer; mkdir -p $1/layer/sub; cd $1/layer
 for name in $(ls /usr/share | head -50 | sort -R); do echo $name > sub/$name; done
 ln -s sub link; ln sub/$(ls sub | head -1) hard; chmod 4755 hard; chmod 700 sub
 printf '[types]\\nlaunch = true\\ncache = true\\n' > $1/layer.toml

@@ -107,7 +107,7 @@ fn one_changed_line_makes_one_new_layer() {
     assert_eq!(differ.len(), 1, "{run:?}");
     assert_eq!(after.made_by()[differ[0]], "Application Layer");
     // The layer and the configuration.
-    let uploads = sent.iter().filter(|request| request.starts_with("POST")).count();
+    let uploads = sent.iter().filter(|request| request.starts_with("PUT /v2/reuse/blobs/")).count();
     assert_eq!(uploads, 2, "{sent:?}");
     let said = run.all();
     let added: Vec<_> = said.lines().filter(|line| line.trim_start().starts_with("added ")).collect();
