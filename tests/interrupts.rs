@@ -33,7 +33,9 @@ fn app() -> Folder {
 
 /// A build that has just started.
 fn start(machine: &Machine, source: &str, buildpack: &Folder, output: &[&str]) -> Running {
-    machine.packhorse(&[&["build", source, "--buildpack", &buildpack.text()], output].concat()).start()
+    machine
+        .packhorse(&[&["build", source, "--buildpack", &buildpack.text()], output].concat())
+        .start()
 }
 
 fn layout_in(machine: &Machine) -> String {
@@ -46,7 +48,13 @@ fn during_the_fetch() {
     let work = Work::new();
     work.commit("hello.txt", "1");
     let server = GitServer::start(work.folder.path(), None);
-    let slow = Proxy::start(&server.authority(), |_, target| if target.contains("info/refs") { Act::Hold } else { Act::Forward });
+    let slow = Proxy::start(&server.authority(), |_, target| {
+        if target.contains("info/refs") {
+            Act::Hold
+        } else {
+            Act::Forward
+        }
+    });
     let source = format!("http://{}/app/.git", slow.host());
     let buildpack = Folder::buildpack("two-scripts");
     let mut running = start(&machine, &source, &buildpack, &["-o", &layout_in(&machine)]);
@@ -60,21 +68,35 @@ fn during_the_fetch_of_a_pack() {
     let work = Work::new();
     work.commit("hello.txt", "1");
     let server = GitServer::start(work.folder.path(), None);
-    let slow = Proxy::start(&server.authority(), |method, _| if method == "POST" { Act::Hold } else { Act::Forward });
+    let slow = Proxy::start(&server.authority(), |method, _| {
+        if method == "POST" { Act::Hold } else { Act::Forward }
+    });
     let source = format!("http://{}/app/.git", slow.host());
     let buildpack = Folder::buildpack("two-scripts");
     let mut running = start(&machine, &source, &buildpack, &["-o", &layout_in(&machine)]);
-    running.until("asked for a pack", |_| slow.requests().iter().any(|request| request.starts_with("POST")));
+    running.until("asked for a pack", |_| {
+        slow.requests().iter().any(|request| request.starts_with("POST"))
+    });
     interrupted(running);
 }
 
 #[test]
 fn during_detection() {
     let machine = Machine::new();
-    let hangs = Folder::scripts("hangs", "(trap '' INT TERM; exec sleep 3601) & sleep 3602", "exit 0");
+    let hangs = Folder::scripts(
+        "hangs",
+        "(trap '' INT TERM; exec sleep 3601) & sleep 3602",
+        "exit 0",
+    );
     let source = app();
     let mut running = start(&machine, &source.text(), &hangs, &["-o", &layout_in(&machine)]);
-    running.until("ran detect", |run| descendants(run.id()).iter().filter(|process| process.is_named("sleep")).count() == 2);
+    running.until("ran detect", |run| {
+        descendants(run.id())
+            .iter()
+            .filter(|process| process.is_named("sleep"))
+            .count()
+            == 2
+    });
     interrupted(running);
 }
 
@@ -87,21 +109,42 @@ fn during_the_build() {
     interrupted(running);
     // The next build finds everything as it was.
     let buildpack = Folder::buildpack("two-scripts");
-    machine.run(&["build", &source.text(), "--buildpack", &buildpack.text(), "-o", &layout_in(&machine)]).ok();
+    machine
+        .run(&[
+            "build",
+            &source.text(),
+            "--buildpack",
+            &buildpack.text(),
+            "-o",
+            &layout_in(&machine),
+        ])
+        .ok();
 }
 
 #[test]
 fn during_the_export() {
     let machine = Machine::alone();
-    let writes = "mkdir $1/large; truncate -s 6G $1/large/file; printf '[types]\\nlaunch = true\\n' > $1/large.toml";
+    let writes =
+        "mkdir $1/large; truncate -s 3G $1/large/file; printf '[types]\\nlaunch = true\\n' > $1/large.toml";
     let large = Folder::scripts("large", "exit 0", writes);
     let source = app();
-    let mut running = start(&machine, &source.text(), &large, &["-o", &layout_in(&machine), "--progress", "json"]);
+    let mut running = start(
+        &machine,
+        &source.text(),
+        &large,
+        &["-o", &layout_in(&machine), "--progress", "json"],
+    );
     running.until("began to export", |run| {
-        run.stdout().lines().any(|line| line.contains("\"export\"") && !line.contains("elapsed"))
+        run.stdout()
+            .lines()
+            .any(|line| line.contains("\"export\"") && !line.contains("elapsed"))
     });
     interrupted(running);
-    let blobs = crate::support::home::succeed(std::process::Command::new("find").arg(machine.store().join("blobs")).args(["-name", "*tmp*"]));
+    let blobs = crate::support::home::succeed(
+        std::process::Command::new("find")
+            .arg(machine.store().join("blobs"))
+            .args(["-name", "*tmp*"]),
+    );
     assert_eq!(blobs, "");
     assert!(!Image::try_read(&layout_in(&machine)));
 }
@@ -118,7 +161,11 @@ fn during_the_push() {
     let tag = format!("{}/interrupted:1", slow.host());
     let (source, buildpack) = (app(), Folder::buildpack("two-scripts"));
     let mut running = start(&machine, &source.text(), &buildpack, &["-t", &tag]);
-    running.until("pushed", |_| slow.requests().iter().any(|request| request.starts_with("P") && request.contains("/blobs/uploads/") && !request.starts_with("POST")));
+    running.until("pushed", |_| {
+        slow.requests().iter().any(|request| {
+            request.starts_with("P") && request.contains("/blobs/uploads/") && !request.starts_with("POST")
+        })
+    });
     interrupted(running);
 }
 
@@ -128,7 +175,10 @@ fn while_the_base_is_fetched() {
     let silent = Proxy::start("127.0.0.1:1", |_, _| Act::Hold);
     let mirror = silent.host();
     let config = machine.write("packhorse.toml", &format!("[base]\nmirror = \"http://{mirror}/debian\"\nsecurity-mirror = \"http://{mirror}/debian-security\"\n"));
-    let mut running = machine.packhorse(&["base", "create"]).env("PACKHORSE_CONFIG", config).start();
+    let mut running = machine
+        .packhorse(&["base", "create"])
+        .env("PACKHORSE_CONFIG", config)
+        .start();
     running.until("asked the mirror", |_| !silent.requests().is_empty());
     interrupted(running);
 }
@@ -139,7 +189,16 @@ fn while_an_image_runs() {
     let process = "printf '[[processes]]\\ntype = \"web\"\\ncommand = [\"sh\", \"-c\", \"echo up; sleep 3603\"]\\ndefault = true\\n' > $1/launch.toml";
     let sleeps = Folder::scripts("sleeps", "exit 0", process);
     let source = app();
-    machine.run(&["build", &source.text(), "--buildpack", &sleeps.text(), "-o", &layout_in(&machine)]).ok();
+    machine
+        .run(&[
+            "build",
+            &source.text(),
+            "--buildpack",
+            &sleeps.text(),
+            "-o",
+            &layout_in(&machine),
+        ])
+        .ok();
     let mut running = machine.packhorse(&["run", &layout_in(&machine)]).start();
     running.until_said("up");
     running.interrupt();
@@ -151,19 +210,40 @@ fn while_an_image_runs() {
 #[test]
 fn a_killed_build_is_cleaned_up_by_the_next() {
     let machine = Machine::alone();
-    let (source, hangs, buildpack) = (app(), Folder::buildpack("hangs"), Folder::buildpack("two-scripts"));
+    let (source, hangs, buildpack) = (
+        app(),
+        Folder::buildpack("hangs"),
+        Folder::buildpack("two-scripts"),
+    );
     let mut running = start(&machine, &source.text(), &hangs, &["-o", &layout_in(&machine)]);
     running.until_said("going to sleep");
     running.note_processes();
     let processes = running.kill();
     let start_of_wait = Instant::now();
     while processes.iter().any(crate::support::processes::Process::is_alive) {
-        assert!(start_of_wait.elapsed() < AT_ONCE, "the sandbox outlives its worker: {processes:?}");
+        assert!(
+            start_of_wait.elapsed() < AT_ONCE,
+            "the sandbox outlives its worker: {processes:?}"
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
-    machine.run(&["build", &source.text(), "--buildpack", &buildpack.text(), "-o", &layout_in(&machine)]).ok();
-    let names = std::fs::read_dir(machine.store().join("jobs")).unwrap().flatten().map(|entry| entry.file_name());
+    machine
+        .run(&[
+            "build",
+            &source.text(),
+            "--buildpack",
+            &buildpack.text(),
+            "-o",
+            &layout_in(&machine),
+        ])
+        .ok();
+    let names = std::fs::read_dir(machine.store().join("jobs"))
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.file_name());
     // What is hidden belongs to all jobs.
-    let jobs: Vec<_> = names.filter(|name| !name.to_string_lossy().starts_with('.')).collect();
+    let jobs: Vec<_> = names
+        .filter(|name| !name.to_string_lossy().starts_with('.'))
+        .collect();
     assert!(jobs.is_empty(), "{jobs:?}");
 }

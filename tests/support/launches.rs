@@ -35,7 +35,9 @@ pub(crate) fn launches(case: &Path, vectors: &Path) -> Vec<Launch> {
             name: file.display().to_string(),
             entrypoint: launch["entrypoint"].as_str().map(str::to_owned),
             arguments: texts(&launch["args"]),
-            environment: variables.map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned())).collect(),
+            environment: variables
+                .map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned()))
+                .collect(),
             stdout: stdout.to_owned(),
             exit: exit.trim().parse().unwrap(),
         }
@@ -52,7 +54,12 @@ impl Launch {
     /// The same words and the same exit code as recorded.
     #[track_caller]
     pub(crate) fn compare(&self, by: &str, stdout: &str, exit: Option<i32>) {
-        assert_eq!(comparable(stdout), comparable(&self.stdout), "{} by {by}", self.name);
+        assert_eq!(
+            comparable(stdout),
+            comparable(&self.stdout),
+            "{} by {by}",
+            self.name
+        );
         assert_eq!(exit, Some(self.exit), "{} by {by}", self.name);
     }
 }
@@ -60,6 +67,18 @@ impl Launch {
 /// Without what differs between container runtimes and shells.
 fn comparable(stdout: &str) -> Vec<&str> {
     // The text of an error message is no contract, its exit code is.
-    let lines = stdout.lines().map(|line| if line.starts_with("ERROR: ") { "ERROR" } else { line });
-    lines.filter(|line| !["HOSTNAME=", "SHLVL=", "OLDPWD=", "_="].iter().any(|name| line.starts_with(name))).collect()
+    let lines = stdout.lines().map(|line| {
+        if line.starts_with("ERROR: ") {
+            "ERROR"
+        } else {
+            line
+        }
+    });
+    lines
+        .filter(|line| {
+            !["HOSTNAME=", "SHLVL=", "PWD=", "OLDPWD=", "_="]
+                .iter()
+                .any(|name| line.starts_with(name))
+        })
+        .collect()
 }
