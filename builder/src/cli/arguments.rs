@@ -8,6 +8,9 @@ use clap::Parser;
 use clap::Subcommand;
 use clap::ValueEnum;
 
+/// The heading of the options that every command has.
+const EVERYWHERE: &str = "Options of every command";
+
 /// Source code in, a layered OCI image out: with Cloud Native Buildpacks, and without a daemon, root or Kubernetes.
 #[derive(Debug, Parser)]
 #[command(name = "packhorse", version, max_term_width = 100, propagate_version = true)]
@@ -22,16 +25,24 @@ pub struct Arguments {
         env = "PACKHORSE_HOME",
         global = true,
         value_name = "DIRECTORY",
-        hide_env_values = true
+        hide_env_values = true,
+        help_heading = EVERYWHERE
     )]
     pub home: Option<PathBuf>,
 
     /// How progress is shown
-    #[arg(long, global = true, value_enum, default_value_t = Progress::Auto, value_name = "HOW")]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t = Progress::Auto,
+        value_name = "HOW",
+        help_heading = EVERYWHERE
+    )]
     pub progress: Progress,
 
     /// Print only the result
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, help_heading = EVERYWHERE)]
     pub quiet: bool,
 }
 
@@ -154,15 +165,15 @@ pub struct PlanArguments {
 /// Arguments of `run`.
 #[derive(Debug, Args)]
 pub struct RunArguments {
-    /// A name in the local store, or oci:DIRECTORY
+    /// A name in the local store, or oci:DIRECTORY[:NAME]
     pub image: String,
 
     /// Publish a port of the image on this machine's loopback: [LOCAL:]PORT
     #[arg(long, short, value_name = "[LOCAL:]PORT")]
     pub publish: Vec<String>,
 
-    /// A variable for the process: NAME=VALUE
-    #[arg(long, short, value_name = "NAME=VALUE")]
+    /// A variable for the process: NAME=VALUE, or NAME alone for the value it has here
+    #[arg(long, short, value_name = "NAME[=VALUE]")]
     pub env: Vec<String>,
 
     /// The process type to start [default: the image's own]
@@ -177,7 +188,7 @@ pub struct RunArguments {
 /// Arguments of `inspect`.
 #[derive(Debug, Args)]
 pub struct InspectArguments {
-    /// A name in the local store, oci:DIRECTORY, or REGISTRY/APP:TAG
+    /// A name in the local store, oci:DIRECTORY[:NAME], or REGISTRY/APP:TAG
     pub image: String,
 
     /// Print everything as JSON

@@ -28,6 +28,8 @@ use crate::cli::tools::Toolbox;
 use crate::cli::words;
 use crate::error::BuildError;
 use crate::model::digest::Digest;
+use crate::model::failure::Facts;
+use crate::model::failure::Failure;
 use crate::model::timestamp::Timestamp;
 use crate::phases::detect::DetectError;
 
@@ -35,6 +37,17 @@ use crate::phases::detect::DetectError;
 const ARCHITECTURE: &str = "amd64";
 /// The most bytes of a lock file.
 const LOCK_BYTES_MAX: u64 = 4 << 20;
+
+/// There is nothing to inspect yet.
+#[derive(Debug, thiserror::Error)]
+#[error("no base was made on this machine yet")]
+pub struct NoBase;
+
+impl Failure for NoBase {
+    fn facts(&self) -> Facts {
+        Facts::user("base_not_made")
+    }
+}
 
 /// Runs the command.
 pub fn run(command: BaseCommand, config: &Config, manner: Manner) -> Result<u8, CommandError> {
@@ -115,8 +128,7 @@ fn read_lock(path: &Path) -> Result<Lock, CommandError> {
 
 fn inspect(toolbox: &Toolbox, lock_itself: bool, as_json: bool) -> Result<u8, CommandError> {
     let Some(lock) = current_lock(toolbox.store.root(), ARCHITECTURE)? else {
-        let message = "no base was made on this machine yet: `packhorse base create` makes it, and so does the first build";
-        return Err(CommandError::usage(message));
+        return Err(NoBase.into());
     };
     if lock_itself {
         render::result(&lock.to_text());

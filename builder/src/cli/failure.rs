@@ -84,6 +84,7 @@ from_failures! {
     crate::network::gateway::GatewayError => 1,
     crate::cli::inspect::image::ImageError => 1,
     crate::cli::report::ReportError => 1,
+    crate::cli::base::NoBase => 1,
     crate::oci::config::ConfigError => 1,
     crate::store::copy::CopyError => 1,
 }

@@ -245,6 +245,10 @@ pub const HINTS: &[(&str, &str)] = &[
         "base_layer_missing",
         "report it; until then `packhorse base create` makes the base again",
     ),
+    (
+        "base_not_made",
+        "run `packhorse base create`; the first build makes it too",
+    ),
     ("base_broke_off", "report it with the message above"),
     (
         "no_buildpack_detected",

@@ -141,7 +141,8 @@ pub fn local(name: &str, store: &Store) -> Result<(FoundImage, Layout), ImageErr
 /// An image on this machine, else in a registry: of that only manifest and configuration are fetched.
 pub async fn anywhere(name: &str, store: &Store, registry: &Registry) -> Result<FoundImage, ImageError> {
     match local(name, store) {
-        Err(ImageError::NotFound { .. }) if !name.starts_with("oci:") => {}
+        // A name without a slash is one of the local store: nobody means Docker Hub by a slip of the pen.
+        Err(ImageError::NotFound { .. }) if name.contains('/') && !name.starts_with("oci:") => {}
         other => return other.map(|(image, _)| image),
     }
     let reference: ImageReference = name.parse()?;

@@ -114,12 +114,7 @@ pub fn run(arguments: &RunArguments, config: &Config) -> Result<u8, CommandError
         let _inside = runtime.enter();
         sandbox::start(&found, &layers, &toolbox)?
     };
-    runtime.block_on(try_image(
-        ready,
-        &process,
-        &ports,
-        signals,
-    ))
+    runtime.block_on(try_image(ready, &process, &ports, signals))
 }
 
 /// Starts the process and waits for its end; ports and the way out close before the sandbox goes.
