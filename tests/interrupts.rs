@@ -125,7 +125,7 @@ fn during_the_build() {
 fn during_the_export() {
     let machine = Machine::alone();
     let writes =
-        "mkdir $1/large; truncate -s 6G $1/large/file; printf '[types]\\nlaunch = true\\n' > $1/large.toml";
+        "mkdir $1/large; truncate -s 3G $1/large/file; printf '[types]\\nlaunch = true\\n' > $1/large.toml";
     let large = Folder::scripts("large", "exit 0", writes);
     let source = app();
     let mut running = start(
