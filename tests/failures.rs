@@ -88,7 +88,11 @@ fn no_such_revision() {
     work.commit("hello.txt", "1");
     let server = GitServer::start(work.folder.path(), None);
     let url = format!("{}/app/.git#release", server.url());
-    assert_message!(machine.run(&["build", &url, "-o", &layout_in(&machine)]), 10, "revision_not_found",);
+    assert_message!(
+        machine.run(&["build", &url, "-o", &layout_in(&machine)]),
+        10,
+        "revision_not_found",
+    );
 }
 
 #[test]
@@ -107,12 +111,20 @@ fn the_repository_needs_credentials() {
     let work = Work::new();
     work.commit("hello.txt", "1");
     let server = GitServer::start(work.folder.path(), Some("me:s3cret"));
-    for url in [format!("{}/app/.git", server.url()), format!("http://me:wrong@{}/app/.git", server.authority())] {
+    for url in [
+        format!("{}/app/.git", server.url()),
+        format!("http://me:wrong@{}/app/.git", server.authority()),
+    ] {
         let run = machine.run(&["build", &url, "-o", &layout_in(&machine)]);
         assert!(!run.all().contains("wrong"), "{run:?}");
         run.fails(10, "source_credentials_needed");
     }
-    let run = machine.run(&["build", &format!("{}/app/.git", server.url()), "-o", &layout_in(&machine)]);
+    let run = machine.run(&[
+        "build",
+        &format!("{}/app/.git", server.url()),
+        "-o",
+        &layout_in(&machine),
+    ]);
     assert_message!(run, 10, "source_credentials_needed",);
 }
 
@@ -120,7 +132,12 @@ fn the_repository_needs_credentials() {
 fn the_git_server_does_not_answer() {
     let machine = Machine::new();
     let port = crate::support::ask::free_port();
-    let run = machine.run(&["build", &format!("http://127.0.0.1:{port}/app.git"), "-o", &layout_in(&machine)]);
+    let run = machine.run(&[
+        "build",
+        &format!("http://127.0.0.1:{port}/app.git"),
+        "-o",
+        &layout_in(&machine),
+    ]);
     assert_message!(run, 75, "source_unreachable",);
 }
 
@@ -150,7 +167,14 @@ fn a_detect_script_that_cannot_tell() {
 fn a_buildpack_that_is_none() {
     let machine = Machine::new();
     let (app, empty) = (some_app(), Folder::new(&[]));
-    let run = machine.run(&["build", &app.text(), "--buildpack", &empty.text(), "-o", &layout_in(&machine)]);
+    let run = machine.run(&[
+        "build",
+        &app.text(),
+        "--buildpack",
+        &empty.text(),
+        "-o",
+        &layout_in(&machine),
+    ]);
     assert_message!(run, 1, "buildpack_missing", empty.path() => "[BUILDPACK]");
 }
 
@@ -190,15 +214,27 @@ fn a_broken_procfile() {
 
 #[test]
 fn an_unknown_node_version() {
-    let (app, run) = build_fixture("node-unknown-version");
-    let told = run.stderr.clone();
-    assert_message!(run, 51, "buildpack_failed", app.path() => "[APP]");
-    assert!(told.contains("99.x") && told.contains("22"), "{told}");
+    let (_app, run) = build_fixture("node-unknown-version");
+    let run = run.fails(51, "buildpack_failed");
+    // Which versions are nearest changes with every release.
+    let message = run.message();
+    for part in [
+        "error: there is no Node.js `99.x`",
+        "`engines.node` in package.json",
+        "the nearest are 22.",
+        "hint: ask for a line that exists",
+    ] {
+        assert!(message.contains(part), "{part}: {message}");
+    }
 }
 
 #[test]
 fn a_build_script_that_fails() {
-    let run = build(&some_app(), &Folder::scripts("fails", "exit 0", "echo to be or not >&2; exit 7"), &[]);
+    let run = build(
+        &some_app(),
+        &Folder::scripts("fails", "exit 0", "echo to be or not >&2; exit 7"),
+        &[],
+    );
     assert!(run.stderr.contains("    to be or not\n"), "{run:?}");
     assert_message!(run, 51, "buildpack_failed",);
 }
@@ -213,7 +249,11 @@ fn a_build_script_that_hangs_past_the_timeout() {
 
 #[test]
 fn a_detect_script_that_hangs_past_the_timeout() {
-    let run = build(&some_app(), &Folder::buildpack("detect-hangs"), &["--timeout", "3s"]);
+    let run = build(
+        &some_app(),
+        &Folder::buildpack("detect-hangs"),
+        &["--timeout", "3s"],
+    );
     let elapsed = run.elapsed;
     assert_message!(run, 51, "buildpack_timed_out",);
     assert!(elapsed < Duration::from_secs(30), "{elapsed:?}");
@@ -221,20 +261,41 @@ fn a_detect_script_that_hangs_past_the_timeout() {
 
 #[test]
 fn a_build_script_that_floods_its_output() {
-    let run = build(&some_app(), &Folder::buildpack("floods-output"), &["--output-limit", "1M"]).ok();
-    assert!(run.all().len() < 12 << 20, "{} bytes came through", run.all().len());
-    assert!(run.all().contains("dropped"), "{}", &run.all()[run.all().len().saturating_sub(2000)..]);
+    let run = build(
+        &some_app(),
+        &Folder::buildpack("floods-output"),
+        &["--output-limit", "1M"],
+    )
+    .ok();
+    assert!(
+        run.all().len() < 12 << 20,
+        "{} bytes came through",
+        run.all().len()
+    );
+    assert!(
+        run.all().contains("dropped"),
+        "{}",
+        &run.all()[run.all().len().saturating_sub(2000)..]
+    );
 }
 
 #[test]
 fn a_build_script_that_uses_up_its_memory() {
-    let run = build(&some_app(), &Folder::buildpack("eats-memory"), &["--memory", "64M"]);
+    let run = build(
+        &some_app(),
+        &Folder::buildpack("eats-memory"),
+        &["--memory", "64M"],
+    );
     assert_message!(run, 51, "buildpack_out_of_memory",);
 }
 
 #[test]
 fn a_build_script_that_writes_what_cannot_be_read() {
-    let run = build(&some_app(), &Folder::scripts("writes", "exit 0", "echo '[types' > $1/a.toml; mkdir $1/a"), &[]);
+    let run = build(
+        &some_app(),
+        &Folder::scripts("writes", "exit 0", "echo '[types' > $1/a.toml; mkdir $1/a"),
+        &[],
+    );
     assert_message!(run, 52, "build_output_invalid",);
 }
 
@@ -242,15 +303,25 @@ fn a_build_script_that_writes_what_cannot_be_read() {
 fn a_tag_that_is_not_one() {
     let machine = Machine::new();
     let app = some_app();
-    assert_message!(machine.run(&["build", &app.text(), "-t", "registry.example/Shop:1"]), 2, "reference_invalid",);
+    assert_message!(
+        machine.run(&["build", &app.text(), "-t", "registry.example/Shop:1"]),
+        2,
+        "reference_invalid",
+    );
 }
 
 #[test]
 fn an_output_that_is_not_one() {
     let machine = Machine::new();
     let app = some_app();
-    assert_message!(machine.run(&["build", &app.text(), "-o", "floppy"]), 2, "output_invalid",);
-    machine.run(&["build", &app.text(), "-o", "registry"]).fails(2, "output_invalid");
+    assert_message!(
+        machine.run(&["build", &app.text(), "-o", "floppy"]),
+        2,
+        "output_invalid",
+    );
+    machine
+        .run(&["build", &app.text(), "-o", "registry"])
+        .fails(2, "output_invalid");
 }
 
 #[test]
@@ -268,7 +339,11 @@ fn the_registry_is_unreachable() {
     let machine = Machine::new();
     let app = some_app();
     let tag = format!("127.0.0.1:{}/app:1", crate::support::ask::free_port());
-    assert_message!(machine.run(&["build", &app.text(), "-t", &tag]), 75, "registry_unreachable",);
+    assert_message!(
+        machine.run(&["build", &app.text(), "-t", &tag]),
+        75,
+        "registry_unreachable",
+    );
 }
 
 #[test]
@@ -277,7 +352,11 @@ fn the_registrys_certificate_is_unknown() {
     let app = some_app();
     let registry = DockerRegistry::start(Guard::Tls);
     let tag = format!("{}/app:1", registry.host());
-    assert_message!(machine.run(&["build", &app.text(), "-t", &tag]), 65, "registry_certificate",);
+    assert_message!(
+        machine.run(&["build", &app.text(), "-t", &tag]),
+        65,
+        "registry_certificate",
+    );
 }
 
 #[test]
@@ -286,11 +365,20 @@ fn the_registry_wants_a_password() {
     let app = some_app();
     let registry = DockerRegistry::start(Guard::Password);
     let tag = format!("{}/app:1", registry.host());
-    assert_message!(machine.run(&["build", &app.text(), "-t", &tag]), 65, "push_unauthorized",);
+    assert_message!(
+        machine.run(&["build", &app.text(), "-t", &tag]),
+        65,
+        "push_unauthorized",
+    );
     let login = json!({"auths": {registry.host(): {"auth": "bWU6d3Jvbmc="}}});
     machine.write(".docker/config.json", &login.to_string());
-    let run = machine.run(&["build", &app.text(), "-t", &tag]).fails(65, "push_unauthorized");
-    assert!(!run.all().contains("bWU6d3Jvbmc=") && !run.all().contains("me:wrong"), "{run:?}");
+    let run = machine
+        .run(&["build", &app.text(), "-t", &tag])
+        .fails(65, "push_unauthorized");
+    assert!(
+        !run.all().contains("bWU6d3Jvbmc=") && !run.all().contains("me:wrong"),
+        "{run:?}"
+    );
 }
 
 #[test]
@@ -298,7 +386,8 @@ fn the_registry_denies_the_push() {
     let machine = Machine::new();
     let app = some_app();
     let registry = DockerRegistry::start(Guard::Open);
-    let denied = "{\"errors\":[{\"code\":\"DENIED\",\"message\":\"requested access to the resource is denied\"}]}";
+    let denied =
+        "{\"errors\":[{\"code\":\"DENIED\",\"message\":\"requested access to the resource is denied\"}]}";
     let proxy = Proxy::start(&registry.host(), move |method, _| match method {
         "GET" | "HEAD" => Act::Forward,
         _ => Act::Answer("403 Forbidden", denied),
@@ -322,8 +411,18 @@ fn the_registry_breaks_down_during_the_push() {
     let tag = format!("{}/app:1", proxy.host());
     let run = machine.run(&["build", &app.text(), "--buildpack", &buildpack.text(), "-t", &tag]);
     assert_message!(run, 75, "registry_error",);
-    let tags = Command::new("skopeo").args(["list-tags", "--tls-verify=false", &format!("docker://{}/app", registry.host())]).output().unwrap();
-    assert!(!String::from_utf8_lossy(&tags.stdout).contains("\"1\""), "nothing may be published");
+    let tags = Command::new("skopeo")
+        .args([
+            "list-tags",
+            "--tls-verify=false",
+            &format!("docker://{}/app", registry.host()),
+        ])
+        .output()
+        .unwrap();
+    assert!(
+        !String::from_utf8_lossy(&tags.stdout).contains("\"1\""),
+        "nothing may be published"
+    );
 }
 
 /// `packhorse base create` with archives that answer as a test says; nothing of a base may stay.
@@ -333,9 +432,24 @@ fn create_base(mirror: &str) -> (Machine, Run) {
         "packhorse.toml",
         &format!("[base]\nmirror = \"http://{mirror}/debian\"\nsecurity-mirror = \"http://{mirror}/debian-security\"\n"),
     );
-    let run = machine.packhorse(&["base", "create"]).env("PACKHORSE_CONFIG", config).run();
+    let run = machine
+        .packhorse(&["base", "create"])
+        .env("PACKHORSE_CONFIG", config)
+        .run();
     let mut find = Command::new("find");
-    find.arg(machine.store().join("bases")).args(["-name", "fs", "-o", "-name", "base.json", "-o", "-name", "current.json", "-o", "-name", "*.tmp*"]);
+    find.arg(machine.store().join("bases")).args([
+        "-name",
+        "fs",
+        "-o",
+        "-name",
+        "base.json",
+        "-o",
+        "-name",
+        "current.json",
+        "-o",
+        "-name",
+        "*.tmp*",
+    ]);
     let left = String::from_utf8_lossy(&find.output().unwrap().stdout).into_owned();
     assert_eq!(left, "", "{run:?}");
     (machine, run)
@@ -343,7 +457,15 @@ fn create_base(mirror: &str) -> (Machine, Run) {
 
 /// What Debian's archive has there.
 fn from_debian(target: &str) -> Option<Vec<u8>> {
-    let fetched = Command::new("curl").args(["-fsSL", "--max-time", "120", &format!("http://deb.debian.org{target}")]).output().unwrap();
+    let fetched = Command::new("curl")
+        .args([
+            "-fsSL",
+            "--max-time",
+            "120",
+            &format!("http://deb.debian.org{target}"),
+        ])
+        .output()
+        .unwrap();
     fetched.status.success().then_some(fetched.stdout)
 }
 
@@ -364,14 +486,20 @@ fn tampering_mirror(matches: impl Fn(&str) -> bool + Send + Sync + 'static) -> S
 #[test]
 fn the_archive_mirror_is_unreachable() {
     let (_machine, run) = create_base(&format!("127.0.0.1:{}", crate::support::ask::free_port()));
-    assert_message!(run, 75, "http_unreachable",);
+    assert_message!(run, 75, "base_mirror_unreachable",);
 }
 
 #[test]
 fn the_archives_signature_does_not_match() {
     let mirror = tampering_mirror(|target| target.ends_with("/InRelease"));
     let (_machine, run) = create_base(&mirror.host());
-    assert_message!(run, 22, "base_signature_invalid",);
+    let run = run.fails(22, "base_signature_invalid");
+    // What is wrong with it in detail differs with every release.
+    assert!(
+        run.message()
+            .starts_with("error: the signature of trixie's InRelease"),
+        "{run:?}"
+    );
 }
 
 #[test]
@@ -397,7 +525,18 @@ fn on_a_small_disk(machine: &Machine, size: &str, arguments: &[&str]) -> Run {
     let bases = format!("mkdir {small_text}/bases; mount --bind {shared}/bases {small_text}/bases");
     let script = format!("set -e; {mount}; {bases}; exec \"$@\"");
     let invocation = machine.packhorse(arguments).env("PACKHORSE_HOME", &small);
-    invocation.through(&["unshare", "--mount", "--propagation", "private", "sh", "-c", &script, "sh"]).run()
+    invocation
+        .through(&[
+            "unshare",
+            "--mount",
+            "--propagation",
+            "private",
+            "sh",
+            "-c",
+            &script,
+            "sh",
+        ])
+        .run()
 }
 
 #[test]
@@ -409,7 +548,18 @@ fn the_disk_is_full_when_the_source_is_copied() {
     let machine = Machine::new();
     let (app, buildpack) = (some_app(), Folder::buildpack("two-scripts"));
     app.shell("head -c 80M /dev/zero > large");
-    let run = on_a_small_disk(&machine, "40M", &["build", &app.text(), "--buildpack", &buildpack.text(), "-o", &layout_in(&machine)]);
+    let run = on_a_small_disk(
+        &machine,
+        "40M",
+        &[
+            "build",
+            &app.text(),
+            "--buildpack",
+            &buildpack.text(),
+            "-o",
+            &layout_in(&machine),
+        ],
+    );
     assert_message!(run, 22, "disk_full", machine.folder() => "[FOLDER]");
 }
 
@@ -422,7 +572,18 @@ fn the_disk_is_full_when_a_layer_is_written() {
     let machine = Machine::new();
     let writes = "mkdir $1/large; head -c 30M /dev/urandom > $1/large/file; printf '[types]\\nlaunch = true\\n' > $1/large.toml";
     let (app, buildpack) = (some_app(), Folder::scripts("large", "exit 0", writes));
-    let run = on_a_small_disk(&machine, "50M", &["build", &app.text(), "--buildpack", &buildpack.text(), "-o", &layout_in(&machine)]);
+    let run = on_a_small_disk(
+        &machine,
+        "50M",
+        &[
+            "build",
+            &app.text(),
+            "--buildpack",
+            &buildpack.text(),
+            "-o",
+            &layout_in(&machine),
+        ],
+    );
     assert_message!(run, 62, "disk_full", machine.folder() => "[FOLDER]");
 }
 
@@ -436,23 +597,72 @@ fn the_disk_is_full_when_the_base_is_made() {
     let store = machine.store().display();
     let script = format!("set -e; mount -t tmpfs -o mode=700,size=20M tmpfs {store}; exec \"$@\"");
     let create = machine.packhorse(&["base", "create"]);
-    let run = create.through(&["unshare", "--mount", "--propagation", "private", "sh", "-c", &script, "sh"]).run();
+    let run = create
+        .through(&[
+            "unshare",
+            "--mount",
+            "--propagation",
+            "private",
+            "sh",
+            "-c",
+            &script,
+            "sh",
+        ])
+        .run();
     run.fails(22, "disk_full");
 }
 
 #[test]
 fn user_namespaces_are_forbidden() {
-    let works = Command::new("unshare").args(["--user", "--map-root-user", "true"]).status().unwrap().success();
-    if !works {
-        eprintln!("left out: this machine forbids user namespaces, so no namespace can be made that forbids them");
+    if !is_root() {
+        eprintln!(
+            "left out: only root can make a user namespace with every id, in which to forbid further ones"
+        );
         return;
     }
-    // As the only user of a user namespace that allows no further one.
     let machine = Machine::new();
     let (app, buildpack) = (some_app(), Folder::buildpack("two-scripts"));
-    let build = machine.packhorse(&["build", &app.text(), "--buildpack", &buildpack.text(), "-o", &layout_in(&machine)]);
-    let script = "echo 0 > /proc/sys/user/max_user_namespaces; exec \"$@\"";
-    let run = build.through(&["unshare", "--user", "--map-root-user", "sh", "-c", script, "sh"]).run();
+    let build = machine.packhorse(&[
+        "build",
+        &app.text(),
+        "--buildpack",
+        &buildpack.text(),
+        "-o",
+        &layout_in(&machine),
+    ]);
+    let holder = "unshare --user sleep 300 >/dev/null 2>&1 & holder=$!
+        until test \"$(readlink /proc/$holder/ns/user)\" != \"$(readlink /proc/self/ns/user)\"; do sleep 0.05; done
+        for map in uid_map gid_map; do echo 0 0 4294967295 > /proc/$holder/$map; done";
+    let forbidden = "echo 0 > /proc/sys/user/max_user_namespaces; exec \"$@\"";
+    let enter =
+        format!("nsenter --user --target $holder --setuid 0 --setgid 0 sh -c '{forbidden}' sh \"$@\"");
+    let script = format!("{holder}; {enter}; code=$?; kill $holder; exit $code");
+    let run = build.through(&["sh", "-c", &script, "sh"]).run();
+    assert_message!(run, 77, "sandbox_forbidden",);
+}
+
+#[test]
+fn too_few_ids_are_mapped() {
+    let works = Command::new("unshare")
+        .args(["--user", "--map-root-user", "true"])
+        .status()
+        .unwrap()
+        .success();
+    if !works {
+        eprintln!("left out: this machine forbids user namespaces");
+        return;
+    }
+    let machine = Machine::new();
+    let (app, buildpack) = (some_app(), Folder::buildpack("two-scripts"));
+    let build = machine.packhorse(&[
+        "build",
+        &app.text(),
+        "--buildpack",
+        &buildpack.text(),
+        "-o",
+        &layout_in(&machine),
+    ]);
+    let run = build.through(&["unshare", "--user", "--map-root-user"]).run();
     assert_message!(run, 77, "sandbox_forbidden",);
 }
 
@@ -469,14 +679,23 @@ fn an_image_that_is_not_there() {
     let machine = Machine::new();
     for command in ["run", "inspect"] {
         let run = machine.run(&[command, "never-built"]);
-        assert!(run.code != Some(0) && run.stderr.contains("never-built"), "{run:?}");
+        assert!(
+            run.code != Some(0) && run.stderr.contains("never-built"),
+            "{run:?}"
+        );
     }
 }
 
 #[test]
 fn arguments_that_cannot_be_meant() {
     let machine = Machine::new();
-    for arguments in [&["build", "--timeout", "soon"][..], &["build", "a", "b"], &["fly"], &["run"], &["cache", "prune", "--keep", "1X"]] {
+    for arguments in [
+        &["build", "--timeout", "soon"][..],
+        &["build", "a", "b"],
+        &["fly"],
+        &["run"],
+        &["cache", "prune", "--keep", "1X"],
+    ] {
         assert_eq!(machine.run(arguments).code, Some(2), "{arguments:?}");
     }
 }
@@ -485,8 +704,18 @@ fn arguments_that_cannot_be_meant() {
 fn every_code_is_in_the_documentation() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let documented = std::fs::read_to_string(root.parent().unwrap().join("docs/errors.md")).unwrap();
-    let source = succeed(Command::new("grep").args(["-rhoE", "Facts::(user|platform|temporary|bug)\\(\"[a-z_]+\"\\)", "--include=*.rs"]).arg(root.join("src")));
+    let source = succeed(
+        Command::new("grep")
+            .args([
+                "-rhoE",
+                "Facts::(user|platform|temporary|bug)\\(\"[a-z_]+\"\\)",
+                "--include=*.rs",
+            ])
+            .arg(root.join("src")),
+    );
     let codes = source.lines().filter_map(|line| line.split('"').nth(1));
-    let missing: std::collections::BTreeSet<_> = codes.filter(|code| !documented.contains(&format!("`{code}`"))).collect();
+    let missing: std::collections::BTreeSet<_> = codes
+        .filter(|code| !documented.contains(&format!("`{code}`")))
+        .collect();
     assert!(missing.is_empty(), "not in docs/errors.md: {missing:?}");
 }

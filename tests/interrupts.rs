@@ -33,7 +33,9 @@ fn app() -> Folder {
 
 /// A build that has just started.
 fn start(machine: &Machine, source: &str, buildpack: &Folder, output: &[&str]) -> Running {
-    machine.packhorse(&[&["build", source, "--buildpack", &buildpack.text()], output].concat()).start()
+    machine
+        .packhorse(&[&["build", source, "--buildpack", &buildpack.text()], output].concat())
+        .start()
 }
 
 fn layout_in(machine: &Machine) -> String {
@@ -46,9 +48,16 @@ fn during_the_fetch() {
     let work = Work::new();
     work.commit("hello.txt", "1");
     let server = GitServer::start(work.folder.path(), None);
-    let slow = Proxy::start(&server.authority(), |_, target| if target.contains("info/refs") { Act::Hold } else { Act::Forward });
+    let slow = Proxy::start(&server.authority(), |_, target| {
+        if target.contains("info/refs") {
+            Act::Hold
+        } else {
+            Act::Forward
+        }
+    });
     let source = format!("http://{}/app/.git", slow.host());
-    let mut running = start(&machine, &source, &Folder::buildpack("two-scripts"), &["-o", &layout_in(&machine)]);
+    let buildpack = Folder::buildpack("two-scripts");
+    let mut running = start(&machine, &source, &buildpack, &["-o", &layout_in(&machine)]);
     running.until("asked for the repository", |_| !slow.requests().is_empty());
     interrupted(running);
 }
@@ -59,44 +68,83 @@ fn during_the_fetch_of_a_pack() {
     let work = Work::new();
     work.commit("hello.txt", "1");
     let server = GitServer::start(work.folder.path(), None);
-    let slow = Proxy::start(&server.authority(), |method, _| if method == "POST" { Act::Hold } else { Act::Forward });
+    let slow = Proxy::start(&server.authority(), |method, _| {
+        if method == "POST" { Act::Hold } else { Act::Forward }
+    });
     let source = format!("http://{}/app/.git", slow.host());
-    let mut running = start(&machine, &source, &Folder::buildpack("two-scripts"), &["-o", &layout_in(&machine)]);
-    running.until("asked for a pack", |_| slow.requests().iter().any(|request| request.starts_with("POST")));
+    let buildpack = Folder::buildpack("two-scripts");
+    let mut running = start(&machine, &source, &buildpack, &["-o", &layout_in(&machine)]);
+    running.until("asked for a pack", |_| {
+        slow.requests().iter().any(|request| request.starts_with("POST"))
+    });
     interrupted(running);
 }
 
 #[test]
 fn during_detection() {
     let machine = Machine::new();
-    let hangs = Folder::scripts("hangs", "(trap '' INT TERM; exec sleep 3601) & sleep 3602", "exit 0");
-    let mut running = start(&machine, &app().text(), &hangs, &["-o", &layout_in(&machine)]);
-    running.until("ran detect", |run| descendants(run.id()).iter().filter(|process| process.is_named("sleep")).count() == 2);
+    let hangs = Folder::scripts(
+        "hangs",
+        "(trap '' INT TERM; exec sleep 3601) & sleep 3602",
+        "exit 0",
+    );
+    let source = app();
+    let mut running = start(&machine, &source.text(), &hangs, &["-o", &layout_in(&machine)]);
+    running.until("ran detect", |run| {
+        descendants(run.id())
+            .iter()
+            .filter(|process| process.is_named("sleep"))
+            .count()
+            == 2
+    });
     interrupted(running);
 }
 
 #[test]
 fn during_the_build() {
     let machine = Machine::new();
-    let source = app();
-    let mut running = start(&machine, &source.text(), &Folder::buildpack("hangs"), &["-o", &layout_in(&machine)]);
+    let (source, hangs) = (app(), Folder::buildpack("hangs"));
+    let mut running = start(&machine, &source.text(), &hangs, &["-o", &layout_in(&machine)]);
     running.until_said("going to sleep");
     interrupted(running);
     // The next build finds everything as it was.
-    machine.run(&["build", &source.text(), "--buildpack", &Folder::buildpack("two-scripts").text(), "-o", &layout_in(&machine)]).ok();
+    let buildpack = Folder::buildpack("two-scripts");
+    machine
+        .run(&[
+            "build",
+            &source.text(),
+            "--buildpack",
+            &buildpack.text(),
+            "-o",
+            &layout_in(&machine),
+        ])
+        .ok();
 }
 
 #[test]
 fn during_the_export() {
     let machine = Machine::alone();
-    let writes = "mkdir $1/large; truncate -s 6G $1/large/file; printf '[types]\\nlaunch = true\\n' > $1/large.toml";
+    let writes =
+        "mkdir $1/large; truncate -s 3G $1/large/file; printf '[types]\\nlaunch = true\\n' > $1/large.toml";
     let large = Folder::scripts("large", "exit 0", writes);
-    let mut running = start(&machine, &app().text(), &large, &["-o", &layout_in(&machine), "--progress", "json"]);
+    let source = app();
+    let mut running = start(
+        &machine,
+        &source.text(),
+        &large,
+        &["-o", &layout_in(&machine), "--progress", "json"],
+    );
     running.until("began to export", |run| {
-        run.stdout().lines().any(|line| line.contains("\"export\"") && !line.contains("elapsed"))
+        run.stdout()
+            .lines()
+            .any(|line| line.contains("\"export\"") && !line.contains("elapsed"))
     });
     interrupted(running);
-    let blobs = crate::support::home::succeed(std::process::Command::new("find").arg(machine.store().join("blobs")).args(["-name", "*tmp*"]));
+    let blobs = crate::support::home::succeed(
+        std::process::Command::new("find")
+            .arg(machine.store().join("blobs"))
+            .args(["-name", "*tmp*"]),
+    );
     assert_eq!(blobs, "");
     assert!(!Image::try_read(&layout_in(&machine)));
 }
@@ -111,8 +159,13 @@ fn during_the_push() {
         _ => Act::Forward,
     });
     let tag = format!("{}/interrupted:1", slow.host());
-    let mut running = start(&machine, &app().text(), &Folder::buildpack("two-scripts"), &["-t", &tag]);
-    running.until("pushed", |_| slow.requests().iter().any(|request| request.starts_with("P") && request.contains("/blobs/uploads/") && !request.starts_with("POST")));
+    let (source, buildpack) = (app(), Folder::buildpack("two-scripts"));
+    let mut running = start(&machine, &source.text(), &buildpack, &["-t", &tag]);
+    running.until("pushed", |_| {
+        slow.requests().iter().any(|request| {
+            request.starts_with("P") && request.contains("/blobs/uploads/") && !request.starts_with("POST")
+        })
+    });
     interrupted(running);
 }
 
@@ -122,7 +175,10 @@ fn while_the_base_is_fetched() {
     let silent = Proxy::start("127.0.0.1:1", |_, _| Act::Hold);
     let mirror = silent.host();
     let config = machine.write("packhorse.toml", &format!("[base]\nmirror = \"http://{mirror}/debian\"\nsecurity-mirror = \"http://{mirror}/debian-security\"\n"));
-    let mut running = machine.packhorse(&["base", "create"]).env("PACKHORSE_CONFIG", config).start();
+    let mut running = machine
+        .packhorse(&["base", "create"])
+        .env("PACKHORSE_CONFIG", config)
+        .start();
     running.until("asked the mirror", |_| !silent.requests().is_empty());
     interrupted(running);
 }
@@ -132,7 +188,17 @@ fn while_an_image_runs() {
     let machine = Machine::new();
     let process = "printf '[[processes]]\\ntype = \"web\"\\ncommand = [\"sh\", \"-c\", \"echo up; sleep 3603\"]\\ndefault = true\\n' > $1/launch.toml";
     let sleeps = Folder::scripts("sleeps", "exit 0", process);
-    machine.run(&["build", &app().text(), "--buildpack", &sleeps.text(), "-o", &layout_in(&machine)]).ok();
+    let source = app();
+    machine
+        .run(&[
+            "build",
+            &source.text(),
+            "--buildpack",
+            &sleeps.text(),
+            "-o",
+            &layout_in(&machine),
+        ])
+        .ok();
     let mut running = machine.packhorse(&["run", &layout_in(&machine)]).start();
     running.until_said("up");
     running.interrupt();
@@ -144,16 +210,40 @@ fn while_an_image_runs() {
 #[test]
 fn a_killed_build_is_cleaned_up_by_the_next() {
     let machine = Machine::alone();
-    let mut running = start(&machine, &app().text(), &Folder::buildpack("hangs"), &["-o", &layout_in(&machine)]);
+    let (source, hangs, buildpack) = (
+        app(),
+        Folder::buildpack("hangs"),
+        Folder::buildpack("two-scripts"),
+    );
+    let mut running = start(&machine, &source.text(), &hangs, &["-o", &layout_in(&machine)]);
     running.until_said("going to sleep");
     running.note_processes();
     let processes = running.kill();
     let start_of_wait = Instant::now();
     while processes.iter().any(crate::support::processes::Process::is_alive) {
-        assert!(start_of_wait.elapsed() < AT_ONCE, "the sandbox outlives its worker: {processes:?}");
+        assert!(
+            start_of_wait.elapsed() < AT_ONCE,
+            "the sandbox outlives its worker: {processes:?}"
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
-    machine.run(&["build", &app().text(), "--buildpack", &Folder::buildpack("two-scripts").text(), "-o", &layout_in(&machine)]).ok();
-    let jobs: Vec<_> = std::fs::read_dir(machine.store().join("jobs")).unwrap().flatten().map(|entry| entry.file_name()).collect();
+    machine
+        .run(&[
+            "build",
+            &source.text(),
+            "--buildpack",
+            &buildpack.text(),
+            "-o",
+            &layout_in(&machine),
+        ])
+        .ok();
+    let names = std::fs::read_dir(machine.store().join("jobs"))
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.file_name());
+    // What is hidden belongs to all jobs.
+    let jobs: Vec<_> = names
+        .filter(|name| !name.to_string_lossy().starts_with('.'))
+        .collect();
     assert!(jobs.is_empty(), "{jobs:?}");
 }

@@ -57,10 +57,18 @@ impl Case {
             // packhorse takes modes as git does, executable or not; the reference takes them as they are on disk. So
             // what the script does to modes is done in the build.
             let modes = fs::read_to_string(&script).unwrap();
-            let modes = modes.lines().filter(|line| line.starts_with("chmod ")).collect::<Vec<_>>().join("; ");
+            let modes = modes
+                .lines()
+                .filter(|line| line.starts_with("chmod "))
+                .collect::<Vec<_>>()
+                .join("; ");
             folder.shell(&format!("sed -i '1a {modes}' buildpacks/one/bin/build"));
         }
-        Self { name, folder, machine: Machine::new() }
+        Self {
+            name,
+            folder,
+            machine: Machine::new(),
+        }
     }
 
     fn passes(&self) {
@@ -80,19 +88,25 @@ impl Case {
 
     /// The buildpacks of the order's only group.
     fn buildpacks(&self) -> Vec<PathBuf> {
-        let order: toml::Value = toml::from_str(&fs::read_to_string(self.folder.path().join("order.toml")).unwrap()).unwrap();
+        let order: toml::Value =
+            toml::from_str(&fs::read_to_string(self.folder.path().join("order.toml")).unwrap()).unwrap();
         let orders = order["order"].as_array().unwrap();
         assert_eq!(orders.len(), 1);
         let group = orders[0]["group"].as_array().unwrap();
         let folder = |id: &str| {
-            let folders = fs::read_dir(self.folder.path().join("buildpacks")).unwrap().flatten();
+            let folders = fs::read_dir(self.folder.path().join("buildpacks"))
+                .unwrap()
+                .flatten();
             let mut found = folders.filter(|folder| {
                 let text = fs::read_to_string(folder.path().join("buildpack.toml")).unwrap();
                 toml::from_str::<toml::Value>(&text).unwrap()["buildpack"]["id"].as_str() == Some(id)
             });
             found.next().unwrap().path()
         };
-        group.iter().map(|member| folder(member["id"].as_str().unwrap())).collect()
+        group
+            .iter()
+            .map(|member| folder(member["id"].as_str().unwrap()))
+            .collect()
     }
 
     fn layout(&self) -> String {
@@ -100,7 +114,12 @@ impl Case {
     }
 
     fn build(&self) -> Image {
-        let mut build = self.machine.packhorse(&["build", &self.folder.path().join("app").display().to_string(), "-o", &self.layout()]);
+        let mut build = self.machine.packhorse(&[
+            "build",
+            &self.folder.path().join("app").display().to_string(),
+            "-o",
+            &self.layout(),
+        ]);
         for buildpack in self.buildpacks() {
             build = build.arg("--buildpack").arg(buildpack);
         }
@@ -118,7 +137,13 @@ impl Case {
             let what = layer["what"].as_str().unwrap();
             // The launcher is ours, and the configuration names its version.
             if what != "launcher" && what != "config" {
-                assert_eq!(layer["diff_id"], json!(diff_id), "{}: {what}\n{}", self.name, listing(image, diff_id));
+                assert_eq!(
+                    layer["diff_id"],
+                    json!(diff_id),
+                    "{}: {what}\n{}",
+                    self.name,
+                    listing(image, diff_id)
+                );
             }
         }
     }
@@ -135,10 +160,21 @@ impl Case {
         let mut all = launches(&self.folder.path(), &testdata("vectors").join(self.name));
         all.retain(|launch| !launch.is_refused_by_the_runtime());
         for launch in &all {
-            let variables: Vec<(&str, &str)> = launch.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            let variables: Vec<(&str, &str)> = launch
+                .environment
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str()))
+                .collect();
             let arguments: Vec<&str> = launch.arguments.iter().map(String::as_str).collect();
-            let output = unpacked.command(launch.entrypoint.as_deref(), &arguments, &variables).output().unwrap();
-            launch.compare("bubblewrap", &String::from_utf8_lossy(&output.stdout), output.status.code());
+            let output = unpacked
+                .command(launch.entrypoint.as_deref(), &arguments, &variables)
+                .output()
+                .unwrap();
+            launch.compare(
+                "bubblewrap",
+                &String::from_utf8_lossy(&output.stdout),
+                output.status.code(),
+            );
         }
         for launch in &all {
             if let Some(run) = self.with_packhorse(launch, unpacked) {
@@ -151,7 +187,8 @@ impl Case {
     fn with_packhorse(&self, launch: &Launch, unpacked: &RootFilesystem) -> Option<crate::support::run::Run> {
         let mut run = self.machine.packhorse(&["run", &self.layout()]);
         if let Some(entrypoint) = &launch.entrypoint {
-            let is_process = fs::symlink_metadata(unpacked.path().join("cnb/process").join(entrypoint)).is_ok();
+            let is_process =
+                fs::symlink_metadata(unpacked.path().join("cnb/process").join(entrypoint)).is_ok();
             if entrypoint.starts_with('/') || !is_process {
                 return None;
             }
@@ -163,7 +200,13 @@ impl Case {
         if !launch.arguments.is_empty() {
             run = run.arg("--");
         }
-        Some(launch.arguments.iter().fold(run, |run, argument| run.arg(argument)).run())
+        Some(
+            launch
+                .arguments
+                .iter()
+                .fold(run, |run, argument| run.arg(argument))
+                .run(),
+        )
     }
 }
 
@@ -171,8 +214,14 @@ impl Case {
 fn listing(image: &Image, diff_id: &str) -> String {
     let position = image.diff_ids().iter().position(|one| one == diff_id).unwrap();
     let layout = image.reference.trim_start_matches("oci:");
-    let blob = Path::new(layout).join("blobs").join(image.blobs()[position].replace(':', "/"));
-    let listed = std::process::Command::new("tar").args(["--numeric-owner", "-tvzf"]).arg(blob).output().unwrap();
+    let blob = Path::new(layout)
+        .join("blobs")
+        .join(image.blobs()[position].replace(':', "/"));
+    let listed = std::process::Command::new("tar")
+        .args(["--numeric-owner", "-tvzf"])
+        .arg(blob)
+        .output()
+        .unwrap();
     String::from_utf8_lossy(&listed.stdout).into_owned()
 }
 
@@ -201,7 +250,11 @@ fn same_labels(image: &Image, expected: &Value) {
     for (name, recorded) in expected["config"]["Labels"].as_object().unwrap() {
         match expected["labels_decoded"].get(name) {
             Some(decoded) => {
-                assert_eq!(comparable(image.json_label(name)), comparable(decoded.clone()), "{name}");
+                assert_eq!(
+                    comparable(image.json_label(name)),
+                    comparable(decoded.clone()),
+                    "{name}"
+                );
             }
             None => assert_eq!(image.label(name), recorded, "{name}"),
         }

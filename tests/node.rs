@@ -19,7 +19,14 @@ struct Server(Child);
 
 impl Server {
     fn start(command: &mut Command) -> Self {
-        Self(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+        Self(
+            command
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap(),
+        )
     }
 }
 
@@ -45,11 +52,15 @@ fn an_express_app_answers_from_its_image() {
     let registry = DockerRegistry::start(Guard::Open);
     let tag = format!("{}/node-express:1", registry.host());
     let layout = format!("oci:{}", machine.folder().join("image").display());
-    let build = machine.run(&["build", &app.text(), "-t", &tag, "-o", "registry", "-o", &layout]).ok();
+    let build = machine
+        .run(&["build", &app.text(), "-t", &tag, "-o", "registry", "-o", &layout])
+        .ok();
     assert!(build.all().contains("npm"), "{build:?}");
 
     let port = free_port();
-    let mut running = machine.packhorse(&["run", "-p", &format!("{port}:8080"), &layout]).start();
+    let mut running = machine
+        .packhorse(&["run", "-p", &format!("{port}:8080"), &layout])
+        .start();
     is_the_app(&ask(port, "/"));
     assert!(ask(port, "/page").contains("node-express"));
     running.note_processes();
@@ -70,14 +81,21 @@ fn an_express_app_answers_from_its_image() {
 fn one_changed_line_sends_only_the_app_layer_and_npm_is_not_asked_again() {
     let machine = Machine::new();
     let app = Folder::fixture("apps/node-express");
-    let layout = format!("oci:{}", machine.folder().join("image").display());
-    machine.run(&["build", &app.text(), "-o", &layout]).ok();
-    let before = Image::read(&layout);
+    let registry = DockerRegistry::start(Guard::Open);
+    let tag = format!("{}/one-line:1", registry.host());
+    machine.run(&["build", &app.text(), "-t", &tag]).ok();
+    let before = Image::read(&format!("docker://{tag}"));
     let server = std::fs::read_to_string(app.path().join("server.js")).unwrap();
     app.write("server.js", &format!("{server}// one more line\n"));
-    machine.run(&["build", &app.text(), "-o", &layout]).ok();
-    let after = Image::read(&layout);
-    let changed: Vec<_> = before.diff_ids().into_iter().zip(after.diff_ids()).zip(after.made_by()).filter(|((old, new), _)| old != new).collect();
+    machine.run(&["build", &app.text(), "-t", &tag]).ok();
+    let after = Image::read(&format!("docker://{tag}"));
+    let changed: Vec<_> = before
+        .diff_ids()
+        .into_iter()
+        .zip(after.diff_ids())
+        .zip(after.made_by())
+        .filter(|((old, new), _)| old != new)
+        .collect();
     let names: Vec<_> = changed.iter().map(|(_, name)| name.as_str()).collect();
     assert_eq!(names, ["Application Layer"]);
     assert_eq!(before.diff_ids().len(), after.diff_ids().len());

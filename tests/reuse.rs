@@ -57,14 +57,19 @@ fn nothing_changed_is_one_head_and_no_sandbox() {
     assert_eq!(fixture.proxy.take(), ["HEAD /v2/reuse/manifests/1"]);
     assert_eq!(second.digest(), first.digest());
     assert!(second.all().contains("nothing changed"), "{second:?}");
-    assert!(!second.all().contains("test/two-scripts"), "a buildpack ran: {second:?}");
+    assert!(
+        !second.all().contains("test/two-scripts"),
+        "a buildpack ran: {second:?}"
+    );
 }
 
 #[test]
 fn a_touched_file_is_no_change() {
     let fixture = Fixture::new("two-scripts");
     fixture.build(&[]).ok();
-    fixture.app.shell("touch -d 2001-01-01 hello.txt; touch other.txt");
+    fixture
+        .app
+        .shell("touch -d 2001-01-01 hello.txt; touch other.txt");
     let second = fixture.build(&[]).ok();
     assert!(second.all().contains("nothing changed"), "{second:?}");
 }
@@ -77,7 +82,12 @@ fn forced_it_is_built_anyway_and_nothing_is_sent_again() {
     let second = fixture.build(&["--force"]).ok();
     assert_eq!(second.digest(), first.digest());
     assert!(second.all().contains("test/two-scripts"), "{second:?}");
-    let sent: Vec<_> = fixture.proxy.take().into_iter().filter(|request| request.starts_with("PATCH") || request.starts_with("PUT /v2/reuse/blobs")).collect();
+    let sent: Vec<_> = fixture
+        .proxy
+        .take()
+        .into_iter()
+        .filter(|request| request.starts_with("PATCH") || request.starts_with("PUT /v2/reuse/blobs"))
+        .collect();
     assert_eq!(sent, [] as [&str; 0]);
 }
 
@@ -103,14 +113,22 @@ fn one_changed_line_makes_one_new_layer() {
     let run = fixture.build(&[]).ok();
     let sent = fixture.proxy.take();
     let after = fixture.image();
-    let differ: Vec<_> = (0..before.blobs().len()).filter(|at| before.blobs()[*at] != after.blobs()[*at]).collect();
+    let differ: Vec<_> = (0..before.blobs().len())
+        .filter(|at| before.blobs()[*at] != after.blobs()[*at])
+        .collect();
     assert_eq!(differ.len(), 1, "{run:?}");
     assert_eq!(after.made_by()[differ[0]], "Application Layer");
     // The layer and the configuration.
-    let uploads = sent.iter().filter(|request| request.starts_with("POST")).count();
+    let uploads = sent
+        .iter()
+        .filter(|request| request.starts_with("PUT /v2/reuse/blobs/"))
+        .count();
     assert_eq!(uploads, 2, "{sent:?}");
     let said = run.all();
-    let added: Vec<_> = said.lines().filter(|line| line.trim_start().starts_with("added ")).collect();
+    let added: Vec<_> = said
+        .lines()
+        .filter(|line| line.trim_start().starts_with("added "))
+        .collect();
     assert_eq!(added.len(), 1, "{run:?}");
 }
 
@@ -124,7 +142,10 @@ fn cached_layers_come_back() {
     let second = fixture.build(&["--force"]).ok();
     assert!(second.all().contains("found cache-layer"), "{second:?}");
     // Without `cache` a layer's files do not come back.
-    assert!(second.all().contains("made launch-layer") && second.all().contains("made build-layer"), "{second:?}");
+    assert!(
+        second.all().contains("made launch-layer") && second.all().contains("made build-layer"),
+        "{second:?}"
+    );
     assert_eq!(first.digest(), second.digest());
 }
 
@@ -149,21 +170,36 @@ fn a_cache_belongs_to_the_repository_and_not_to_the_tag() {
     let fixture = Fixture::new("writes-layers");
     fixture.build(&[]).ok();
     let (app, buildpack) = (fixture.app.text(), fixture.buildpack.text());
-    let build = |tag: &str| fixture.machine.run(&["build", &app, "--buildpack", &buildpack, "-t", tag]).ok();
+    let build = |tag: &str| {
+        fixture
+            .machine
+            .run(&["build", &app, "--buildpack", &buildpack, "-t", tag])
+            .ok()
+    };
     let other_tag = build(&format!("{}/reuse:2", fixture.proxy.host()));
     assert!(other_tag.all().contains("found cache-layer"), "{other_tag:?}");
     let other_repository = build(&format!("{}/reuse-not:1", fixture.proxy.host()));
-    assert!(other_repository.all().contains("made cache-layer"), "{other_repository:?}");
+    assert!(
+        other_repository.all().contains("made cache-layer"),
+        "{other_repository:?}"
+    );
 }
 
 #[test]
 fn a_changed_variable_or_buildpack_is_a_change() {
     let fixture = Fixture::new("two-scripts");
     fixture.build(&[]).ok();
-    for more in [&["--env", "A=1"][..], &["--env", "A=2"], &["--creation-time", "5"]] {
+    for more in [
+        &["--env", "A=1"][..],
+        &["--env", "A=2"],
+        &["--creation-time", "5"],
+    ] {
         let run = fixture.build(more).ok();
         assert!(!run.all().contains("nothing changed"), "{more:?}: {run:?}");
-        assert!(fixture.build(more).ok().all().contains("nothing changed"), "{more:?}");
+        assert!(
+            fixture.build(more).ok().all().contains("nothing changed"),
+            "{more:?}"
+        );
     }
     fixture.buildpack.shell("echo '# changed' >> bin/build");
     assert!(!fixture.build(&[]).ok().all().contains("nothing changed"));
@@ -177,5 +213,11 @@ fn two_builds_of_one_app_at_once_both_succeed() {
     let running = [(); 2].map(|()| fixture.machine.packhorse(&arguments).start());
     let [first, second] = running.map(|one| one.wait_with_others().ok());
     assert_eq!(first.digest(), second.digest());
-    assert!(fixture.build(&["--force"]).ok().all().contains("found cache-layer"));
+    assert!(
+        fixture
+            .build(&["--force"])
+            .ok()
+            .all()
+            .contains("found cache-layer")
+    );
 }

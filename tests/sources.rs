@@ -23,25 +23,49 @@ struct Builder {
 impl Builder {
     fn new() -> Self {
         // Alone, since the whole store is searched for secrets.
-        Self { machine: Machine::alone(), buildpack: Folder::buildpack("two-scripts"), builds: Cell::new(0) }
+        Self {
+            machine: Machine::alone(),
+            buildpack: Folder::buildpack("two-scripts"),
+            builds: Cell::new(0),
+        }
     }
 
     /// The last build's output.
     fn layout(&self) -> String {
-        format!("oci:{}", self.machine.folder().join(format!("image-{}", self.builds.get())).display())
+        format!(
+            "oci:{}",
+            self.machine
+                .folder()
+                .join(format!("image-{}", self.builds.get()))
+                .display()
+        )
     }
 
     fn build(&self, source: &str, more: &[&str]) -> Run {
         self.builds.set(self.builds.get() + 1);
         let layout = self.layout();
-        let arguments = ["build", source, "--buildpack", &self.buildpack.text(), "-o", &layout].map(str::to_owned);
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).chain(more.iter().copied()).collect();
+        let arguments = [
+            "build",
+            source,
+            "--buildpack",
+            &self.buildpack.text(),
+            "-o",
+            &layout,
+        ]
+        .map(str::to_owned);
+        let arguments: Vec<&str> = arguments
+            .iter()
+            .map(String::as_str)
+            .chain(more.iter().copied())
+            .collect();
         self.machine.run(&arguments)
     }
 
     /// The text that the image was built from.
     fn built(&self) -> String {
-        Image::read(&self.layout()).file("layers/test_two-scripts/greeting/text").unwrap()
+        Image::read(&self.layout())
+            .file("layers/test_two-scripts/greeting/text")
+            .unwrap()
     }
 }
 
@@ -63,7 +87,10 @@ fn every_way_to_name_a_revision_builds_it() {
     let (work, commits) = history();
     let server = GitServer::start(work.folder.path(), None);
     let builder = Builder::new();
-    for base in [format!("{}/app/.git", server.url()), format!("file://{}", work.path().display())] {
+    for base in [
+        format!("{}/app/.git", server.url()),
+        format!("file://{}", work.path().display()),
+    ] {
         for (fragment, text, commit) in [
             (String::new(), "three", &commits[2]),
             ("#main".to_owned(), "three", &commits[2]),
@@ -89,10 +116,21 @@ fn every_way_to_name_a_revision_builds_it() {
 fn a_file_url_names_no_source_in_the_labels() {
     let (work, _) = history();
     let builder = Builder::new();
-    builder.build(&format!("file://{}", work.path().display()), &[]).ok();
+    builder
+        .build(&format!("file://{}", work.path().display()), &[])
+        .ok();
     let image = Image::read(&builder.layout());
-    assert!(image.config["config"]["Labels"].get("org.opencontainers.image.source").is_none());
-    assert!(!image.config.to_string().contains(&work.folder.path().display().to_string()));
+    assert!(
+        image.config["config"]["Labels"]
+            .get("org.opencontainers.image.source")
+            .is_none()
+    );
+    assert!(
+        !image
+            .config
+            .to_string()
+            .contains(&work.folder.path().display().to_string())
+    );
 }
 
 #[test]
@@ -102,7 +140,9 @@ fn the_users_credential_helper_is_asked() {
     let builder = Builder::new();
     let script = "!f() { test \"$1\" = get && printf 'username=me\\npassword=s3cret\\n'; }; f";
     let escaped = script.replace('\\', "\\\\").replace('"', "\\\"");
-    builder.machine.write(".gitconfig", &format!("[credential]\n\thelper = \"{escaped}\"\n"));
+    builder
+        .machine
+        .write(".gitconfig", &format!("[credential]\n\thelper = \"{escaped}\"\n"));
     let run = builder.build(&format!("{}/app/.git#v1", server.url()), &[]).ok();
     assert_eq!(builder.built(), "one");
     no_secret(&builder, &run, &["s3cret"]);
@@ -113,16 +153,27 @@ fn a_password_in_the_url_is_used_and_appears_nowhere() {
     let (work, _) = history();
     let server = GitServer::start(work.folder.path(), Some("someone:s3cretw0rd"));
     let builder = Builder::new();
-    let url = format!("http://someone:s3cretw0rd@{}/app/.git#main:web", server.authority());
+    let url = format!(
+        "http://someone:s3cretw0rd@{}/app/.git#main:web",
+        server.authority()
+    );
     let report = builder.machine.folder().join("report").display().to_string();
     let run = builder.build(&url, &["--report-output-dir", &report]).ok();
     assert_eq!(builder.built(), "web three");
     no_secret(&builder, &run, &["s3cretw0rd", "someone"]);
     let image = Image::read(&builder.layout());
     let source = format!("{}{}", image.config, image.manifest);
-    assert!(!source.contains("someone") && !source.contains("s3cretw0rd"), "{source}");
+    assert!(
+        !source.contains("someone") && !source.contains("s3cretw0rd"),
+        "{source}"
+    );
     // A failure names the URL without them too.
-    let failed = builder.build(&url.replace("#main", "#nowhere"), &["--report-output-dir", &report]).fails(10, "revision_not_found");
+    let failed = builder
+        .build(
+            &url.replace("#main", "#nowhere"),
+            &["--report-output-dir", &report],
+        )
+        .fails(10, "revision_not_found");
     no_secret(&builder, &failed, &["s3cretw0rd", "someone"]);
 }
 
@@ -131,10 +182,24 @@ fn credentials_never_enter_the_sandbox() {
     let (work, _) = history();
     let server = GitServer::start(work.folder.path(), Some("someone:s3cretw0rd"));
     let machine = Machine::new();
-    let spy = Folder::scripts("spy", "exit 0", "env; cat /proc/*/environ /proc/*/cmdline | tr '\\0' '\\n'; cat .git/config || true");
+    let spy = Folder::scripts(
+        "spy",
+        "exit 0",
+        "env; cat /proc/*/environ /proc/*/cmdline | tr '\\0' '\\n'; cat .git/config || true",
+    );
     let url = format!("http://someone:s3cretw0rd@{}/app/.git", server.authority());
     let layout = format!("oci:{}", machine.folder().join("image").display());
-    let run = machine.run(&["build", &url, "--keep-git", "--buildpack", &spy.text(), "-o", &layout]).ok();
+    let run = machine
+        .run(&[
+            "build",
+            &url,
+            "--keep-git",
+            "--buildpack",
+            &spy.text(),
+            "-o",
+            &layout,
+        ])
+        .ok();
     assert!(run.stderr.contains("CNB_"), "{run:?}");
     assert!(!run.all().contains("s3cretw0rd"), "{run:?}");
 }
@@ -147,8 +212,26 @@ fn submodules_come_along_when_they_are_asked_for() {
     fs::rename(library.path(), work.folder.path().join("library")).unwrap();
     let server = GitServer::start(work.folder.path(), None);
     // A relative URL, so that it is the same server's.
-    git(&work.path(), &["submodule", "--quiet", "add", &format!("file://{}/library", work.folder.path().display()), "library"]);
-    git(&work.path(), &["config", "-f", ".gitmodules", "submodule.library.url", "../../library/.git"]);
+    git(
+        &work.path(),
+        &[
+            "submodule",
+            "--quiet",
+            "add",
+            &format!("file://{}/library", work.folder.path().display()),
+            "library",
+        ],
+    );
+    git(
+        &work.path(),
+        &[
+            "config",
+            "-f",
+            ".gitmodules",
+            "submodule.library.url",
+            "../../library/.git",
+        ],
+    );
     work.commit_all();
     let builder = Builder::new();
     let url = format!("{}/app/.git", server.url());
@@ -170,7 +253,12 @@ fn a_mirror_fetches_only_what_is_new() {
     assert!(first > 0);
     builder.build(&url, &[]).ok();
     let (requests, _) = server.take_requests();
-    assert!(requests.iter().all(|request| request.starts_with("GET") || request.contains("upload-pack")), "{requests:?}");
+    assert!(
+        requests
+            .iter()
+            .all(|request| request.starts_with("GET") || request.contains("upload-pack")),
+        "{requests:?}"
+    );
     assert!(requests.len() <= 2, "nothing is new: {requests:?}");
 }
 
@@ -180,12 +268,20 @@ fn no_secret(builder: &Builder, run: &Run, words: &[&str]) {
         assert!(!run.all().contains(word), "{word} was printed: {run:?}");
         for folder in ["git", "receipts", "images", "jobs", "caches", "logs", "stat"] {
             let folder = builder.machine.store().join(folder);
-            let found = if folder.exists() { holds_text(&folder, word) } else { Vec::new() };
+            let found = if folder.exists() {
+                holds_text(&folder, word)
+            } else {
+                Vec::new()
+            };
             assert_eq!(found, [] as [&Path; 0], "{word} was kept");
         }
         for folder in fs::read_dir(builder.machine.folder()).unwrap().flatten() {
             if !["home", "store"].iter().any(|name| folder.file_name() == *name) {
-                assert_eq!(holds_text(&folder.path(), word), [] as [&Path; 0], "{word} was written");
+                assert_eq!(
+                    holds_text(&folder.path(), word),
+                    [] as [&Path; 0],
+                    "{word} was written"
+                );
             }
         }
     }

@@ -18,8 +18,14 @@ use crate::support::run::Run;
 /// A Node.js app without dependencies whose build script is `script`.
 fn node_app(script: &str) -> Folder {
     Folder::new(&[
-        ("package.json", "{\"name\":\"steps\",\"version\":\"1.0.0\",\"engines\":{\"node\":\"22.x\"},\"scripts\":{\"build\":\"node build.js\",\"start\":\"node build.js\"}}"),
-        ("package-lock.json", "{\"name\":\"steps\",\"version\":\"1.0.0\",\"lockfileVersion\":3,\"requires\":true,\"packages\":{\"\":{\"name\":\"steps\",\"version\":\"1.0.0\"}}}"),
+        (
+            "package.json",
+            "{\"name\":\"steps\",\"version\":\"1.0.0\",\"engines\":{\"node\":\"22.x\"},\"scripts\":{\"build\":\"node build.js\",\"start\":\"node build.js\"}}",
+        ),
+        (
+            "package-lock.json",
+            "{\"name\":\"steps\",\"version\":\"1.0.0\",\"lockfileVersion\":3,\"requires\":true,\"packages\":{\"\":{\"name\":\"steps\",\"version\":\"1.0.0\"}}}",
+        ),
         ("build.js", script),
     ])
 }
@@ -34,7 +40,14 @@ fn build(buildpack: &Folder) -> Run {
     let machine = Machine::new();
     let app = Folder::new(&[("file", "1")]);
     let layout = format!("oci:{}", machine.folder().join("image").display());
-    machine.run(&["build", &app.text(), "--buildpack", &buildpack.text(), "-o", &layout])
+    machine.run(&[
+        "build",
+        &app.text(),
+        "--buildpack",
+        &buildpack.text(),
+        "-o",
+        &layout,
+    ])
 }
 
 #[test]
@@ -74,10 +87,19 @@ fn a_server_on_localhost_is_started_and_talked_to() {
 fn detect_has_no_network() {
     let detect = "if curl -fsS --max-time 20 https://registry.npmjs.org/is-odd >/dev/null 2>&1; then echo reached; else echo alone; fi
         if curl -sS --max-time 20 http://1.1.1.1/ >/dev/null 2>&1; then echo reached; fi";
-    let build_script = "curl -fsS --max-time 60 https://registry.npmjs.org/is-odd >/dev/null && echo building-reaches-it";
+    let build_script =
+        "curl -fsS --max-time 60 https://registry.npmjs.org/is-odd >/dev/null && echo building-reaches-it";
     let detect = format!("({detect}) > /workspace/detected");
-    let run = build(&Folder::scripts("network", &detect, &format!("cat /workspace/detected; {build_script}"))).ok();
-    assert!(run.all().contains("alone") && !run.all().contains("    reached"), "{run:?}");
+    let run = build(&Folder::scripts(
+        "network",
+        &detect,
+        &format!("cat /workspace/detected; {build_script}"),
+    ))
+    .ok();
+    assert!(
+        run.all().contains("alone") && !run.all().contains("    reached"),
+        "{run:?}"
+    );
     assert!(run.all().contains("building-reaches-it"), "{run:?}");
 }
 
@@ -95,12 +117,43 @@ fn the_workers_own_servers_and_private_addresses_are_out_of_reach() {
         }
     });
     let own = own_addresses();
-    let mut places: Vec<String> = ["127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0", "127.1.2.3"].map(|host| format!("http://{host}:{port}/")).to_vec();
+    let mut places: Vec<String> = [
+        "127.0.0.1",
+        "localhost",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "0.0.0.0",
+        "127.1.2.3",
+    ]
+    .map(|host| format!("http://{host}:{port}/"))
+    .to_vec();
     places.extend(own.iter().map(|address| format!("http://{address}:{port}/")));
-    places.extend(["10.0.0.1", "172.16.0.1", "192.168.0.1", "100.64.0.1", "169.254.169.254", "[fd00::1]", "metadata.google.internal"].map(|host| format!("http://{host}/")));
-    let script: String = places.iter().map(|place| format!("curl -sS --max-time 15 -o /dev/null '{place}' && echo 'reached {place}'; ")).collect();
-    let run = build(&Folder::scripts("reaches", "exit 0", &format!("set +e; {script} echo tried-all"))).ok();
-    assert!(run.all().contains("tried-all") && !run.all().contains("    reached"), "{run:?}");
+    places.extend(
+        [
+            "10.0.0.1",
+            "172.16.0.1",
+            "192.168.0.1",
+            "100.64.0.1",
+            "169.254.169.254",
+            "[fd00::1]",
+            "metadata.google.internal",
+        ]
+        .map(|host| format!("http://{host}/")),
+    );
+    let script: String = places
+        .iter()
+        .map(|place| format!("curl -sS --max-time 15 -o /dev/null '{place}' && echo 'reached {place}'; "))
+        .collect();
+    let run = build(&Folder::scripts(
+        "reaches",
+        "exit 0",
+        &format!("set +e; {script} echo tried-all"),
+    ))
+    .ok();
+    assert!(
+        run.all().contains("tried-all") && !run.all().contains("    reached"),
+        "{run:?}"
+    );
     assert_eq!(reached.load(Ordering::SeqCst), 0, "{run:?}");
 }
 
@@ -113,15 +166,30 @@ fn the_users_authorities_reach_the_build_and_never_the_image() {
     let both = machine.folder().join("both.pem");
     let system = fs::read_to_string("/etc/ssl/certs/ca-certificates.crt").unwrap();
     fs::write(&both, format!("{system}\n{own}")).unwrap();
-    let script = format!("for file in /etc/ssl/certs/ca-certificates.crt \"$SSL_CERT_FILE\" \"$NODE_EXTRA_CA_CERTS\"; do grep -qF '{body}' \"$file\" && echo trusted; done");
-    let (app, buildpack) = (Folder::new(&[("file", "1")]), Folder::scripts("trusts", "exit 0", &script));
+    let script = format!(
+        "for file in /etc/ssl/certs/ca-certificates.crt \"$SSL_CERT_FILE\" \"$NODE_EXTRA_CA_CERTS\"; do grep -qF '{body}' \"$file\" && echo trusted; done"
+    );
+    let (app, buildpack) = (
+        Folder::new(&[("file", "1")]),
+        Folder::scripts("trusts", "exit 0", &script),
+    );
     let layout = format!("oci:{}", machine.folder().join("image").display());
-    let build = machine.packhorse(&["build", &app.text(), "--buildpack", &buildpack.text(), "-o", &layout]);
+    let build = machine.packhorse(&[
+        "build",
+        &app.text(),
+        "--buildpack",
+        &buildpack.text(),
+        "-o",
+        &layout,
+    ]);
     let run = build.env("SSL_CERT_FILE", &both).run().ok();
     assert_eq!(run.all().matches("    trusted").count(), 3, "{run:?}");
     let unpacked = Image::read(&layout).unpack();
     for file in ["etc/ssl/certs/ca-certificates.crt", "workspace"] {
-        assert_eq!(crate::support::image::holds_text(&unpacked.path().join(file), &body), [] as [&std::path::Path; 0]);
+        assert_eq!(
+            crate::support::image::holds_text(&unpacked.path().join(file), &body),
+            [] as [&std::path::Path; 0]
+        );
     }
 }
 
@@ -129,16 +197,44 @@ fn the_users_authorities_reach_the_build_and_never_the_image() {
 fn what_a_step_leaves_running_is_ended_and_the_next_does_not_see_it() {
     let machine = Machine::new();
     let app = Folder::new(&[("file", "1")]);
-    let leaves = Folder::scripts("leaves", "exit 0", "(trap '' TERM HUP INT; exec sleep 3599) >/dev/null 2>&1 & echo left one");
-    let looks = Folder::scripts("looks", "exit 0", "for each in /proc/[0-9]*; do tr '\\0' ' ' < $each/cmdline 2>/dev/null; echo; done | grep 'sleep 3599' && echo seen; echo looked");
+    let leaves = Folder::scripts(
+        "leaves",
+        "exit 0",
+        "(trap '' TERM HUP INT; exec sleep 3599) >/dev/null 2>&1 & echo left one",
+    );
+    let looks = Folder::scripts(
+        "looks",
+        "exit 0",
+        "for each in /proc/[0-9]*; do tr '\\0' ' ' < $each/cmdline 2>/dev/null; echo; done | grep 'sleep 359[9]' && echo seen; echo looked",
+    );
     let layout = format!("oci:{}", machine.folder().join("image").display());
-    let run = machine.run(&["build", &app.text(), "--buildpack", &leaves.text(), "--buildpack", &looks.text(), "-o", &layout]).ok();
-    assert!(run.all().contains("looked") && !run.all().contains("    seen"), "{run:?}");
+    let run = machine
+        .run(&[
+            "build",
+            &app.text(),
+            "--buildpack",
+            &leaves.text(),
+            "--buildpack",
+            &looks.text(),
+            "-o",
+            &layout,
+        ])
+        .ok();
+    assert!(
+        run.all().contains("looked") && !run.all().contains("    seen"),
+        "{run:?}"
+    );
 }
 
 /// The addresses by which the machine is reached from outside.
 fn own_addresses() -> Vec<String> {
     let text = crate::support::home::succeed(std::process::Command::new("hostname").arg("-I"));
-    let addresses = text.split_whitespace().map(|address| if address.contains(':') { format!("[{address}]") } else { address.to_owned() });
+    let addresses = text.split_whitespace().map(|address| {
+        if address.contains(':') {
+            format!("[{address}]")
+        } else {
+            address.to_owned()
+        }
+    });
     addresses.collect()
 }

@@ -44,7 +44,7 @@ pub async fn build_image(request: &BuildRequest, tools: &Tools<'_>) -> Result<Re
     let image = tokio::task::block_in_place(|| export::assemble_image(finished, tools))?;
 
     clock.start(Phase::Publish);
-    let receipt = publish::publish_image(&image, request, tools).await?;
+    let receipt = publish::publish_image(image, request, tools).await?;
 
     Ok(clock.stamp(receipt))
 }

@@ -12,7 +12,11 @@ use crate::support::home::succeed;
 
 /// `testdata/`.
 pub(crate) fn testdata(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("testdata").join(path)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap()
+        .join("testdata")
+        .join(path)
 }
 
 /// A folder of a test's own: an app, or a buildpack.
@@ -23,7 +27,9 @@ pub(crate) struct Folder {
 impl Folder {
     /// A folder with these files.
     pub(crate) fn new(files: &[(&str, &str)]) -> Self {
-        let folder = Self { holder: tempfile::tempdir().unwrap() };
+        let folder = Self {
+            holder: tempfile::tempdir().unwrap(),
+        };
         fs::create_dir(folder.path()).unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         for (name, content) in files {
@@ -34,11 +40,17 @@ impl Folder {
 
     /// A copy of a folder below `testdata/`, with modes that do not depend on who checked it out.
     pub(crate) fn fixture(path: &str) -> Self {
-        let folder = Self { holder: tempfile::tempdir().unwrap() };
+        let folder = Self {
+            holder: tempfile::tempdir().unwrap(),
+        };
         let from = testdata(path);
         assert!(from.is_dir(), "there is no {}", from.display());
         succeed(Command::new("cp").arg("-a").arg(from).arg(folder.path()));
-        succeed(Command::new("chmod").args(["-R", "u=rwX,go=rX"]).arg(folder.path()));
+        succeed(
+            Command::new("chmod")
+                .args(["-R", "u=rwX,go=rX"])
+                .arg(folder.path()),
+        );
         folder
     }
 
@@ -49,7 +61,8 @@ impl Folder {
 
     /// A buildpack `test/NAME` whose scripts are these lines of shell; `$1` is the layers folder in `build`.
     pub(crate) fn scripts(name: &str, detect: &str, build: &str) -> Self {
-        let description = format!("api = \"0.11\"\n\n[buildpack]\nid = \"test/{name}\"\nversion = \"1.0.0\"\n");
+        let description =
+            format!("api = \"0.11\"\n\n[buildpack]\nid = \"test/{name}\"\nversion = \"1.0.0\"\n");
         let folder = Self::new(&[
             ("buildpack.toml", &description),
             ("bin/detect", &format!("#!/bin/sh\nset -e\n{detect}\n")),
@@ -80,6 +93,10 @@ impl Folder {
 
     /// Runs a line of shell in it.
     pub(crate) fn shell(&self, line: &str) {
-        succeed(Command::new("sh").args(["-ec", &format!("umask 022; {line}")]).current_dir(self.path()));
+        succeed(
+            Command::new("sh")
+                .args(["-ec", &format!("umask 022; {line}")])
+                .current_dir(self.path()),
+        );
     }
 }

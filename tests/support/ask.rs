@@ -10,7 +10,11 @@ use std::time::Instant;
 
 /// A port that was free a moment ago.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
 
 /// The body of `http://127.0.0.1:PORT` + `path`; asked again until somebody answers.
@@ -20,7 +24,10 @@ pub(crate) fn ask(port: u16, path: &str) -> String {
         if let Some(answer) = try_to_ask(port, path) {
             return answer;
         }
-        assert!(start.elapsed() < Duration::from_secs(60), "nobody answers on port {port}");
+        assert!(
+            start.elapsed() < Duration::from_secs(60),
+            "nobody answers on port {port}"
+        );
         thread::sleep(Duration::from_millis(50));
     }
 }

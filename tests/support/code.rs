@@ -9,7 +9,9 @@ pub(crate) fn code_of(text: &str) -> String {
             rest.find('\n').unwrap_or(rest.len())
         } else if rest.starts_with("/*") {
             comment_length(rest)
-        } else if let Some(end) = raw_text_end(rest).filter(|_| !code.ends_with(|c: char| c.is_alphanumeric() || c == '_')) {
+        } else if let Some(end) =
+            raw_text_end(rest).filter(|_| !code.ends_with(|c: char| c.is_alphanumeric() || c == '_'))
+        {
             end
         } else if first == '"' {
             quoted_length(rest, '"')
@@ -62,7 +64,11 @@ fn raw_text_end(text: &str) -> Option<usize> {
     let marks = after.len() - after.trim_start_matches('#').len();
     let inside = after[marks..].strip_prefix('"')?;
     let end = format!("\"{}", "#".repeat(marks));
-    Some(inside.find(&end).map_or(text.len(), |at| 1 + marks + 1 + at + end.len()))
+    Some(
+        inside
+            .find(&end)
+            .map_or(text.len(), |at| 1 + marks + 1 + at + end.len()),
+    )
 }
 
 /// The length of a text in quotes, in which a backslash hides the next character.
@@ -93,5 +99,9 @@ fn words_in_comments_and_texts_are_not_code() {
     }
     assert!(has_word(&code, "a::b") && has_word(&code, "'a x"), "{code}");
     assert!(has_word("std::env::var(x)", "env::var") && !has_word("std::env::vars()", "env::var"));
-    assert!(has_word("print!(x)", "print!") && !has_word("eprint!(x)", "print!") && !has_word("unsafe_code", "unsafe"));
+    assert!(
+        has_word("print!(x)", "print!")
+            && !has_word("eprint!(x)", "print!")
+            && !has_word("unsafe_code", "unsafe")
+    );
 }

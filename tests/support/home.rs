@@ -67,7 +67,10 @@ impl Machine {
     /// A user of `store`.
     pub(crate) fn with_store(store: PathBuf) -> Self {
         // Beside the shared store where that is possible, so that hard links can be made.
-        let folder = tempfile::Builder::new().prefix("machine-").tempdir_in(target()).unwrap();
+        let folder = tempfile::Builder::new()
+            .prefix("machine-")
+            .tempdir_in(target())
+            .unwrap();
         for name in ["home", "tmp"] {
             fs::create_dir(folder.path().join(name)).unwrap();
         }
@@ -107,7 +110,10 @@ impl Machine {
         let mut command = Command::new(env!("CARGO_BIN_EXE_packhorse"));
         command.args(arguments).env_clear().current_dir(self.home());
         command.envs(environment());
-        command.env("HOME", self.home()).env("TMPDIR", self.temporary()).env("PACKHORSE_HOME", &self.store);
+        command
+            .env("HOME", self.home())
+            .env("TMPDIR", self.temporary())
+            .env("PACKHORSE_HOME", &self.store);
         Invocation::new(command, self.store.clone(), self.temporary())
     }
 
@@ -120,7 +126,10 @@ impl Machine {
 /// Of the surroundings: where programs are, and how the network is reached.
 pub(crate) fn environment() -> Vec<(String, String)> {
     let kept = std::env::vars().filter(|(name, _)| SURROUNDINGS.contains(&name.as_str()));
-    let path = ("PATH".to_owned(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned());
+    let path = (
+        "PATH".to_owned(),
+        "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
+    );
     kept.chain([path]).collect()
 }
 
@@ -137,7 +146,11 @@ pub(crate) fn shared_store() -> &'static Path {
         let guard = File::create(target().join("e2e-home.lock")).unwrap();
         flock(&guard, FlockOperation::LockExclusive).unwrap();
         let machine = Machine::with_store(store.clone());
-        machine.packhorse(&["base", "create"]).patience(ASSEMBLY).run().ok();
+        machine
+            .packhorse(&["base", "create"])
+            .patience(ASSEMBLY)
+            .run()
+            .ok();
         store
     })
 }
@@ -155,8 +168,14 @@ pub(crate) fn copy_store(store: &Path, how: &str) {
 
 /// Runs a program that must succeed, and gives its output.
 pub(crate) fn succeed(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {}\n{errors}", output.status);
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{errors}",
+        output.status
+    );
     String::from_utf8_lossy(&output.stdout).into_owned()
 }

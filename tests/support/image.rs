@@ -36,7 +36,10 @@ impl Image {
 
     /// Whether there is an image that skopeo can read.
     pub(crate) fn try_read(reference: &str) -> bool {
-        let inspected = Command::new("skopeo").args(["inspect", "--tls-verify=false", "--raw", reference]).output().unwrap();
+        let inspected = Command::new("skopeo")
+            .args(["inspect", "--tls-verify=false", "--raw", reference])
+            .output()
+            .unwrap();
         inspected.status.success()
     }
 
@@ -61,29 +64,52 @@ impl Image {
     /// Who made each layer.
     pub(crate) fn made_by(&self) -> Vec<String> {
         let history = self.config["history"].as_array().unwrap();
-        history.iter().map(|entry| entry["created_by"].as_str().unwrap_or_default().to_owned()).collect()
+        history
+            .iter()
+            .map(|entry| entry["created_by"].as_str().unwrap_or_default().to_owned())
+            .collect()
     }
 
     /// The digests of the blobs that hold the layers.
     pub(crate) fn blobs(&self) -> Vec<String> {
-        self.manifest["layers"].as_array().unwrap().iter().map(|layer| layer["digest"].as_str().unwrap().to_owned()).collect()
+        self.manifest["layers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|layer| layer["digest"].as_str().unwrap().to_owned())
+            .collect()
     }
 
     /// A file of an image in a layout, from the topmost layer that has it; as tar reads it.
     pub(crate) fn file(&self, path: &str) -> Option<String> {
         let directory = self.reference.strip_prefix("oci:").unwrap();
-        let directory = if Path::new(directory).is_dir() { directory } else { directory.rsplit_once(':').unwrap().0 };
+        let directory = if Path::new(directory).is_dir() {
+            directory
+        } else {
+            directory.rsplit_once(':').unwrap().0
+        };
         self.blobs().iter().rev().find_map(|blob| {
             let blob = Path::new(directory).join("blobs").join(blob.replace(':', "/"));
-            let read = Command::new("tar").args(["--absolute-names", "-xOzf"]).arg(blob).arg(format!("/{path}")).output().unwrap();
-            read.status.success().then(|| String::from_utf8_lossy(&read.stdout).into_owned())
+            let read = Command::new("tar")
+                .args(["--absolute-names", "-xOzf"])
+                .arg(blob)
+                .arg(format!("/{path}"))
+                .output()
+                .unwrap();
+            read.status
+                .success()
+                .then(|| String::from_utf8_lossy(&read.stdout).into_owned())
         })
     }
 
     /// The variables that a container starts with.
     pub(crate) fn environment(&self) -> BTreeMap<String, String> {
         let variables = texts(&self.config["config"]["Env"]);
-        variables.iter().filter_map(|one| one.split_once('=')).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+        variables
+            .iter()
+            .filter_map(|one| one.split_once('='))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect()
     }
 
     /// Unpacks it with umoci.
@@ -98,9 +124,16 @@ impl Image {
         if !is_root() {
             umoci.arg("--rootless");
         }
-        umoci.arg("--image").arg(format!("{}:it", folder.path().join("layout").display())).arg(folder.path().join("root"));
+        umoci
+            .arg("--image")
+            .arg(format!("{}:it", folder.path().join("layout").display()))
+            .arg(folder.path().join("root"));
         succeed(&mut umoci);
-        RootFilesystem { folder, config: self.config["config"].clone(), environment: self.environment() }
+        RootFilesystem {
+            folder,
+            config: self.config["config"].clone(),
+            environment: self.environment(),
+        }
     }
 }
 
@@ -118,24 +151,52 @@ impl RootFilesystem {
     }
 
     /// Starts the image with bubblewrap, as its configuration says. `entrypoint` and `environment` replace or add.
-    pub(crate) fn command(&self, entrypoint: Option<&str>, arguments: &[&str], environment: &[(&str, &str)]) -> Command {
-        let mut command = if is_root() {
-            let mut command = Command::new("setpriv");
-            command.args(["--reuid=1000", "--regid=1000", "--clear-groups", "bwrap"]);
-            command
-        } else {
-            Command::new("bwrap")
-        };
-        command.args(["--die-with-parent", "--unshare-user", "--uid", "1000", "--gid", "1000", "--unshare-pid", "--unshare-ipc"]);
-        command.arg("--bind").arg(self.path()).arg("/").args(["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--clearenv"]);
+    pub(crate) fn command(
+        &self,
+        entrypoint: Option<&str>,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Command {
+        // What whoever runs the tests has left open is not the image's to see.
+        let close = "for path in /proc/self/fd/*; do number=${path##*/}; test $number -lt 3 || eval \"exec $number>&-\"; done";
+        let mut command = Command::new("bash");
+        command.args(["-c", &format!("{close}; exec \"$@\""), "bash"]);
+        if is_root() {
+            command.args(["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups"]);
+        }
+        command.arg("bwrap");
+        command.args([
+            "--die-with-parent",
+            "--unshare-user",
+            "--uid",
+            "1000",
+            "--gid",
+            "1000",
+            "--unshare-pid",
+            "--unshare-ipc",
+        ]);
+        command.arg("--bind").arg(self.path()).arg("/").args([
+            "--proc",
+            "/proc",
+            "--dev",
+            "/dev",
+            "--tmpfs",
+            "/tmp",
+            "--clearenv",
+        ]);
         let mut variables = self.environment.clone();
         variables.insert("HOME".to_owned(), "/home/cnb".to_owned());
-        variables.extend(environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        variables.extend(
+            environment
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+        );
         for (name, value) in &variables {
             command.args(["--setenv", name, value]);
         }
         command.args(["--chdir", self.config["WorkingDir"].as_str().unwrap_or("/"), "--"]);
-        let entrypoints = entrypoint.map_or_else(|| texts(&self.config["Entrypoint"]), |one| vec![one.to_owned()]);
+        let entrypoints =
+            entrypoint.map_or_else(|| texts(&self.config["Entrypoint"]), |one| vec![one.to_owned()]);
         // The kernel looks programs up in the caller's PATH, a container's runtime in the image's.
         let found = self.find(&entrypoints[0], &variables["PATH"]);
         command.arg(found).args(&entrypoints[1..]).args(arguments);
@@ -147,7 +208,8 @@ impl RootFilesystem {
             return program.to_owned();
         }
         let candidates = path.split(':').map(|folder| format!("{folder}/{program}"));
-        let mut found = candidates.filter(|path| fs::symlink_metadata(self.path().join(path.trim_start_matches('/'))).is_ok());
+        let mut found = candidates
+            .filter(|path| fs::symlink_metadata(self.path().join(path.trim_start_matches('/'))).is_ok());
         found.next().unwrap_or_else(|| program.to_owned())
     }
 }
@@ -174,7 +236,13 @@ pub(crate) fn digest_of(bytes: &[u8]) -> String {
 
 /// The strings of a JSON array; empty if there is none.
 pub(crate) fn texts(array: &Value) -> Vec<String> {
-    array.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+    array
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Whether the tests run as root.
@@ -184,8 +252,22 @@ pub(crate) fn is_root() -> bool {
 
 /// Whether a folder and everything below it holds `text` in a file or a name.
 pub(crate) fn holds_text(folder: &Path, text: &str) -> Vec<PathBuf> {
-    let found = Command::new("grep").args(["-rlaF", "--", text]).arg(folder).output().unwrap();
-    let in_files = String::from_utf8_lossy(&found.stdout).lines().map(PathBuf::from).collect::<Vec<_>>();
-    let names = Command::new("find").arg(folder).args(["-name", &format!("*{text}*")]).output().unwrap();
-    in_files.into_iter().chain(String::from_utf8_lossy(&names.stdout).lines().map(PathBuf::from)).collect()
+    let found = Command::new("grep")
+        .args(["-rlaF", "--", text])
+        .arg(folder)
+        .output()
+        .unwrap();
+    let in_files = String::from_utf8_lossy(&found.stdout)
+        .lines()
+        .map(PathBuf::from)
+        .collect::<Vec<_>>();
+    let names = Command::new("find")
+        .arg(folder)
+        .args(["-name", &format!("*{text}*")])
+        .output()
+        .unwrap();
+    in_files
+        .into_iter()
+        .chain(String::from_utf8_lossy(&names.stdout).lines().map(PathBuf::from))
+        .collect()
 }

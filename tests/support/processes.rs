@@ -26,7 +26,9 @@ impl Process {
 /// Every process below `ancestor`, without itself.
 pub(crate) fn descendants(ancestor: u32) -> Vec<Process> {
     let names = fs::read_dir("/proc").unwrap().flatten();
-    let all: Vec<_> = names.filter_map(|entry| read(entry.file_name().to_str()?.parse().ok()?)).collect();
+    let all: Vec<_> = names
+        .filter_map(|entry| read(entry.file_name().to_str()?.parse().ok()?))
+        .collect();
     let mut found: Vec<Process> = Vec::new();
     let mut parents = vec![ancestor];
     while let Some(parent) = parents.pop() {
@@ -47,5 +49,13 @@ fn read(id: u32) -> Option<(Process, u32, String)> {
     let fields: Vec<&str> = tail.split_whitespace().collect();
     let name = head.split_once('(')?.1.to_owned();
     let (state, parent, started) = (fields.first()?, fields.get(1)?.parse().ok()?, fields.get(19)?);
-    Some((Process { id, started: (*started).to_owned(), name }, parent, (*state).to_owned()))
+    Some((
+        Process {
+            id,
+            started: (*started).to_owned(),
+            name,
+        },
+        parent,
+        (*state).to_owned(),
+    ))
 }

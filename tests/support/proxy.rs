@@ -46,7 +46,11 @@ impl Proxy {
     pub(crate) fn start(behind: &str, rule: impl Fn(&str, &str) -> Act + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let state = Arc::new(State { behind: behind.to_owned(), rule: Box::new(rule), requests: Mutex::default() });
+        let state = Arc::new(State {
+            behind: behind.to_owned(),
+            rule: Box::new(rule),
+            requests: Mutex::default(),
+        });
         let shared = Arc::clone(&state);
         // Ends with the process: it holds nothing but its port.
         thread::spawn(move || {
@@ -99,7 +103,11 @@ fn pass(client: &TcpStream, state: &State) -> Option<()> {
             let length = body.len();
             let kind = "Content-Type: application/json\r\nConnection: close\r\n";
             let mut client = client;
-            write!(client, "HTTP/1.1 {status}\r\n{kind}Content-Length: {length}\r\n\r\n{body}").ok()?;
+            write!(
+                client,
+                "HTTP/1.1 {status}\r\n{kind}Content-Length: {length}\r\n\r\n{body}"
+            )
+            .ok()?;
             // What the client still sends is read, else it sees a reset in place of the answer.
             client.shutdown(Shutdown::Write).ok()?;
             client.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
@@ -112,7 +120,12 @@ fn pass(client: &TcpStream, state: &State) -> Option<()> {
     }
 }
 
-fn forward(client: &TcpStream, mut from_client: BufReader<TcpStream>, head: &str, state: &State) -> Option<()> {
+fn forward(
+    client: &TcpStream,
+    mut from_client: BufReader<TcpStream>,
+    head: &str,
+    state: &State,
+) -> Option<()> {
     let behind = TcpStream::connect(&state.behind).ok()?;
     let mut to_behind = behind.try_clone().ok()?;
     to_behind.write_all(head.as_bytes()).ok()?;

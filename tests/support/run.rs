@@ -36,7 +36,12 @@ pub(crate) struct Invocation {
 impl Invocation {
     /// Runs `command`, which keeps things in `store` and `temporary`.
     pub(crate) fn new(command: Command, store: PathBuf, temporary: PathBuf) -> Self {
-        Self { command, store, temporary, patience: PATIENCE }
+        Self {
+            command,
+            store,
+            temporary,
+            patience: PATIENCE,
+        }
     }
 
     /// Sets a variable.
@@ -66,9 +71,16 @@ impl Invocation {
     /// Puts another program in front, which gets this one as its arguments.
     pub(crate) fn through(mut self, program: &[&str]) -> Self {
         let mut outer = Command::new(program[0]);
-        outer.args(&program[1..]).arg(self.command.get_program()).args(self.command.get_args());
+        outer
+            .args(&program[1..])
+            .arg(self.command.get_program())
+            .args(self.command.get_args());
         outer.env_clear();
-        outer.envs(self.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        outer.envs(
+            self.command
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        );
         if let Some(directory) = self.command.get_current_dir() {
             outer.current_dir(directory);
         }
@@ -79,16 +91,38 @@ impl Invocation {
     /// Starts it.
     pub(crate) fn start(mut self) -> Running {
         let start = Instant::now();
-        self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = self.command.spawn().unwrap_or_else(|error| panic!("{:?}: {error}", self.command));
+        self.command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = self
+            .command
+            .spawn()
+            .unwrap_or_else(|error| panic!("{:?}: {error}", self.command));
         let (stdout, stderr) = (Text::default(), Text::default());
         let readers = [
             stdout.follow(child.stdout.take().unwrap()),
             stderr.follow(child.stderr.take().unwrap()),
         ];
-        let Self { store, temporary, patience, command } = self;
+        let Self {
+            store,
+            temporary,
+            patience,
+            command,
+        } = self;
         let words = format!("{command:?}");
-        Running { child, start, stdout, stderr, readers: readers.into(), store, temporary, patience, words, seen: Vec::new() }
+        Running {
+            child,
+            start,
+            stdout,
+            stderr,
+            readers: readers.into(),
+            store,
+            temporary,
+            patience,
+            words,
+            seen: Vec::new(),
+        }
     }
 
     /// Runs it to its end; nothing half-made may stay.
@@ -115,7 +149,9 @@ pub(crate) struct Running {
 impl Running {
     /// Waits until either stream has said `text`.
     pub(crate) fn until_said(&mut self, text: &str) {
-        self.until(&format!("said {text:?}"), |run| run.stdout.contains(text) || run.stderr.contains(text));
+        self.until(&format!("said {text:?}"), |run| {
+            run.stdout.contains(text) || run.stderr.contains(text)
+        });
     }
 
     /// Waits until something holds.
@@ -124,7 +160,13 @@ impl Running {
         while !holds(self) {
             let ended = self.child.try_wait().unwrap();
             let patient = start.elapsed() < self.patience && ended.is_none();
-            assert!(patient, "{} never {what} ({ended:?}):\n{}{}", self.words, self.stdout.get(), self.stderr.get());
+            assert!(
+                patient,
+                "{} never {what} ({ended:?}):\n{}{}",
+                self.words,
+                self.stdout.get(),
+                self.stderr.get()
+            );
             self.stderr.wait_a_moment();
         }
     }
@@ -147,14 +189,24 @@ impl Running {
                 break status;
             }
             let (out, err) = (self.stdout.get(), self.stderr.get());
-            assert!(self.start.elapsed() < self.patience, "{} does not end:\n{out}{err}", self.words);
+            assert!(
+                self.start.elapsed() < self.patience,
+                "{} does not end:\n{out}{err}",
+                self.words
+            );
             self.stderr.wait_a_moment();
         };
         let elapsed = self.start.elapsed();
         for reader in self.readers.drain(..) {
             reader.join().unwrap();
         }
-        let run = Run { code: status.code(), stdout: self.stdout.get(), stderr: self.stderr.get(), elapsed, words: self.words.clone() };
+        let run = Run {
+            code: status.code(),
+            stdout: self.stdout.get(),
+            stderr: self.stderr.get(),
+            elapsed,
+            words: self.words.clone(),
+        };
         self.check_nothing_is_left(&run);
         run
     }
@@ -166,19 +218,40 @@ impl Running {
     }
 
     fn check_nothing_is_left(&self, run: &Run) {
-        let alive = || self.seen.iter().filter(|process| process.is_alive()).collect::<Vec<_>>();
+        let alive = || {
+            self.seen
+                .iter()
+                .filter(|process| process.is_alive())
+                .collect::<Vec<_>>()
+        };
         let start = Instant::now();
         while !alive().is_empty() {
             // The kernel reaps a dead sandbox in its own time.
-            assert!(start.elapsed() < Duration::from_secs(5), "left processes behind: {:?}\n{run:?}", alive());
+            assert!(
+                start.elapsed() < Duration::from_secs(5),
+                "left processes behind: {:?}\n{run:?}",
+                alive()
+            );
             thread::sleep(Duration::from_millis(20));
         }
         let mine = format!("-{}-", self.child.id());
-        let jobs = fs::read_dir(self.store.join("jobs")).into_iter().flatten().flatten();
-        let left: Vec<_> = jobs.filter(|job| job.file_name().to_string_lossy().contains(&mine)).collect();
+        let jobs = fs::read_dir(self.store.join("jobs"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        let left: Vec<_> = jobs
+            .filter(|job| job.file_name().to_string_lossy().contains(&mine))
+            .collect();
         assert!(left.is_empty(), "left job directories behind: {left:?}\n{run:?}");
-        let temporary: Vec<_> = fs::read_dir(&self.temporary).into_iter().flatten().flatten().collect();
-        assert!(temporary.is_empty(), "left temporary files behind: {temporary:?}\n{run:?}");
+        let temporary: Vec<_> = fs::read_dir(&self.temporary)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .collect();
+        assert!(
+            temporary.is_empty(),
+            "left temporary files behind: {temporary:?}\n{run:?}"
+        );
     }
 
     /// Its process id.
@@ -225,16 +298,30 @@ impl Run {
     /// It must have succeeded.
     #[track_caller]
     pub(crate) fn ok(self) -> Self {
-        assert_eq!(self.code, Some(0), "{}\n{}{}", self.words, self.stdout, self.stderr);
+        assert_eq!(
+            self.code,
+            Some(0),
+            "{}\n{}{}",
+            self.words,
+            self.stdout,
+            self.stderr
+        );
         self
     }
 
     /// It must have failed with this exit code and this stable code.
     #[track_caller]
     pub(crate) fn fails(self, exit: i32, code: &str) -> Self {
-        let said = self.stderr.lines().any(|line| line.starts_with(&format!("code: {code} ")) || line == format!("code: {code}"));
+        let said = self
+            .stderr
+            .lines()
+            .any(|line| line.starts_with(&format!("code: {code} ")) || line == format!("code: {code}"));
         let context = format!("{}\n{}{}", self.words, self.stdout, self.stderr);
-        assert!(self.code == Some(exit) && said, "wanted exit code {exit} and `{code}`, got {:?}: {context}", self.code);
+        assert!(
+            self.code == Some(exit) && said,
+            "wanted exit code {exit} and `{code}`, got {:?}: {context}",
+            self.code
+        );
         self
     }
 
@@ -251,7 +338,9 @@ impl Run {
 
     /// What it said about its failure: from `error:` on.
     pub(crate) fn message(&self) -> &str {
-        self.stderr.find("error: ").map_or("", |start| &self.stderr[start..])
+        self.stderr
+            .find("error: ")
+            .map_or("", |start| &self.stderr[start..])
     }
 
     /// Everything it said.

@@ -22,18 +22,30 @@ pub(crate) struct PlainUser {
 impl PlainUser {
     /// Makes the user. Only root can.
     pub(crate) fn new() -> Self {
-        let folder = tempfile::Builder::new().prefix("user-").tempdir_in(target()).unwrap();
+        let folder = tempfile::Builder::new()
+            .prefix("user-")
+            .tempdir_in(target())
+            .unwrap();
         let path = folder.path();
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
         let accounts = |file: &str, own: &str| {
             let old = fs::read_to_string(file).unwrap();
             let kept = old.lines().filter(|line| line.split(':').nth(2) != Some("1000"));
-            kept.chain([own]).map(|line| format!("{line}\n")).collect::<String>()
+            kept.chain([own])
+                .map(|line| format!("{line}\n"))
+                .collect::<String>()
         };
         let home = path.join("home");
-        let passwd = accounts("/etc/passwd", &format!("plain:x:{ID}:{ID}::{}:/bin/sh", home.display()));
+        let passwd = accounts(
+            "/etc/passwd",
+            &format!("plain:x:{ID}:{ID}::{}:/bin/sh", home.display()),
+        );
         fs::write(path.join("passwd"), passwd).unwrap();
-        fs::write(path.join("group"), accounts("/etc/group", &format!("plain:x:{ID}:"))).unwrap();
+        fs::write(
+            path.join("group"),
+            accounts("/etc/group", &format!("plain:x:{ID}:")),
+        )
+        .unwrap();
         for file in ["subuid", "subgid"] {
             fs::write(path.join(file), "plain:300000:65536\n").unwrap();
         }
@@ -54,7 +66,11 @@ impl PlainUser {
     /// Gives a tree to the user.
     pub(crate) fn own(path: &Path) {
         let owner = format!("{ID}:{ID}");
-        crate::support::home::succeed(std::process::Command::new("chown").args(["-R", "-h", &owner]).arg(path));
+        crate::support::home::succeed(
+            std::process::Command::new("chown")
+                .args(["-R", "-h", &owner])
+                .arg(path),
+        );
     }
 
     /// The same command as this user, in a mount namespace where they have an account and the program is theirs to run.
@@ -64,10 +80,20 @@ impl PlainUser {
             .map(|file| format!("mount --bind {folder}/{file} /etc/{file}; "))
             .concat();
         let program = format!("mount --bind \"$1\" {folder}/program; shift; ");
-        let become_user = format!("exec setpriv --reuid={ID} --regid={ID} --clear-groups -- {folder}/program \"$@\"");
+        let become_user =
+            format!("exec setpriv --reuid={ID} --regid={ID} --clear-groups -- {folder}/program \"$@\"");
         let script = format!("set -e; {binds}{program}{become_user}");
         invocation
-            .through(&["unshare", "--mount", "--propagation", "private", "sh", "-c", &script, "sh"])
+            .through(&[
+                "unshare",
+                "--mount",
+                "--propagation",
+                "private",
+                "sh",
+                "-c",
+                &script,
+                "sh",
+            ])
             .env("HOME", self.path("home"))
             .env("TMPDIR", self.path("tmp"))
             .env("PACKHORSE_HOME", self.path("store"))

@@ -111,21 +111,14 @@ impl Config {
         let usual = path_of("XDG_CONFIG_HOME")
             .or_else(|| Some(user_home.as_ref()?.join(".config")))
             .map(|folder| folder.join("packhorse/packhorse.toml"));
-        let file = match configured {
-            Some(path) => read_file(&path)?.with_context(|| format!("there is no `{}`", path.display()))?,
-            None => {
-                let mut found = None;
-                for path in usual
+        let file = if let Some(path) = configured {
+            read_file(&path)?.with_context(|| format!("there is no `{}`", path.display()))?
+        } else {
+            first_file(
+                usual
                     .into_iter()
-                    .chain([PathBuf::from("/etc/packhorse/packhorse.toml")])
-                {
-                    found = read_file(&path)?;
-                    if found.is_some() {
-                        break;
-                    }
-                }
-                found.unwrap_or_default()
-            }
+                    .chain([PathBuf::from("/etc/packhorse/packhorse.toml")]),
+            )?
         };
         Ok(Self {
             home,
@@ -177,6 +170,16 @@ impl Config {
         anyhow::ensure!(is_name, "`{text}` is no variable: write NAME=VALUE");
         Ok((name.to_owned(), value))
     }
+}
+
+/// The first of the operator's files that there is.
+fn first_file(paths: impl Iterator<Item = PathBuf>) -> anyhow::Result<File> {
+    for path in paths {
+        if let Some(file) = read_file(&path)? {
+            return Ok(file);
+        }
+    }
+    Ok(File::default())
 }
 
 /// The operator's file at `path`, none if there is no such file.

@@ -109,12 +109,12 @@ impl State {
                 );
             }
             Event::BuildpackStarted { buildpack } => {
-                self.line(&format!("  {}", style(buildpack).for_stderr().cyan()))
+                self.line(&format!("  {}", style(buildpack).for_stderr().cyan()));
             }
             Event::Output { buildpack, text, .. } => self.output(buildpack, &text),
             Event::Decision { text } => self.line(&format!("  {text}")),
             Event::Warning { text } => {
-                self.line(&format!("  {} {text}", style("warning:").for_stderr().yellow()))
+                self.line(&format!("  {} {text}", style("warning:").for_stderr().yellow()));
             }
             Event::Layer { .. } => {}
             Event::Progress { what, done, total } => self.progress(what, done, total, is_terminal),

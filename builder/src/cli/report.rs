@@ -156,7 +156,7 @@ impl Document {
                     rung: Some(receipt.rung.clone()),
                     phases: receipt.phases.iter().map(PhaseTime::of).collect(),
                     layers: receipt.layers.iter().map(Layer::of).collect(),
-                    group: receipt.buildpacks.iter().map(Member::of).collect(),
+                    group: receipt.buildpacks.iter().map(|name| Member::of(name)).collect(),
                     rejected: Vec::new(),
                     failure: None,
                 },
@@ -224,7 +224,7 @@ impl Layer {
 }
 
 impl Member {
-    fn of(name: &String) -> Self {
+    fn of(name: &str) -> Self {
         let (id, version) = name.split_once('@').unwrap_or((name, ""));
         Self {
             id: id.to_owned(),

@@ -30,6 +30,7 @@ use crate::store::blobs::BlobsInUse;
 use crate::store::caches::Cache;
 use crate::store::caches::Pending;
 use crate::store::caches::State;
+use crate::store::caches::record::CachedLayer;
 use crate::store::embedded::Embedded;
 
 /// The trust scope of what the command line builds.
@@ -181,8 +182,17 @@ pub struct Image {
     pub(super) layers: Vec<ImageLayer>,
     pub(super) buildpacks: Vec<String>,
     pub(super) rung: String,
+    pub(super) next: Option<NextState>,
     /// No blob is evicted until the image is where it goes.
     pub(super) _blobs_in_use: BlobsInUse,
+}
+
+/// The cache's next state, which holds once the image is published. Dropped, it leaves nothing behind.
+#[derive(Debug)]
+pub(super) struct NextState {
+    pub(super) cache: Cache,
+    pub(super) pending: Pending,
+    pub(super) layers: Vec<CachedLayer>,
 }
 
 /// One layer of an image.

@@ -58,7 +58,7 @@ struct Buildpack {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 struct Process {
     #[serde(rename = "type")]
-    process_type: String,
+    kind: String,
     command: Vec<String>,
     args: Vec<String>,
     default: bool,
@@ -188,7 +188,7 @@ impl Process {
             .chain(&self.args)
             .map(String::as_str)
             .collect();
-        format!("{}{mark}: {}", self.process_type, words.join(" "))
+        format!("{}{mark}: {}", self.kind, words.join(" "))
     }
 }
 
@@ -235,7 +235,7 @@ fn default_process(config: &serde_json::Map<String, Value>) -> Option<&str> {
 fn processes(build: &BuildLabel, default: Option<&str>) -> Vec<Process> {
     let process = |process: &packhorse_spec::labels::build::ProcessLabel| Process {
         default: default == Some(process.process_type.as_str()),
-        process_type: process.process_type.clone(),
+        kind: process.process_type.clone(),
         command: match &process.command {
             Command::Text(program) => vec![program.clone()],
             Command::List(words) => words.clone(),

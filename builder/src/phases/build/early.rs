@@ -66,7 +66,7 @@ pub(super) fn write_all(
                 });
             }
             Err(error) => {
-                tracing::debug!(layer = layer.name, %error, "the layer is written again at the end")
+                tracing::debug!(layer = layer.name, %error, "the layer is written again at the end");
             }
         }
     }

@@ -118,7 +118,7 @@ pub(super) fn library_and_order(shelf: &[Shelved]) -> Result<(Library, Verified)
 
 fn built_in(group: &[(&str, bool)], shelf: &[Shelved]) -> Group {
     let entry = |(id, optional): &(&str, bool)| {
-        let shelved = shelf.iter().find(|one| one.entry.id.to_string() == *id)?;
+        let shelved = shelf.iter().find(|one| one.entry.id.as_str() == *id)?;
         Some(GroupEntry {
             optional: *optional,
             ..shelved.entry.clone()

@@ -214,23 +214,23 @@ fn platform(request: &BuildRequest, room: &Path) -> Result<PathBuf, DetectError>
 }
 
 /// The image's certificates and the operator's in one file.
-fn ca_bundle(root: &Path, operators: Option<&Path>, room: &Path) -> Result<Option<PathBuf>, DetectError> {
-    let Some(operators) = operators else {
+fn ca_bundle(image: &Path, authorities: Option<&Path>, room: &Path) -> Result<Option<PathBuf>, DetectError> {
+    let Some(authorities) = authorities else {
         return Ok(None);
     };
-    let bundle = room.join("ca-certificates.crt");
+    let merged_file = room.join("ca-certificates.crt");
     let write = || -> std::io::Result<()> {
-        let mut merged = fs::read(root.join(CA_BUNDLE)).unwrap_or_default();
+        let mut merged = fs::read(image.join(CA_BUNDLE)).unwrap_or_default();
         merged.push(b'\n');
-        merged.extend(fs::read(operators)?);
-        fs::File::create(&bundle)?.write_all(&merged)
+        merged.extend(fs::read(authorities)?);
+        fs::File::create(&merged_file)?.write_all(&merged)
     };
     write().map_err(|source| DetectError::Prepare {
-        path: operators.to_owned(),
+        path: authorities.to_owned(),
         source,
     })?;
-    readable(&bundle, 0o644)?;
-    Ok(Some(bundle))
+    readable(&merged_file, 0o644)?;
+    Ok(Some(merged_file))
 }
 
 fn readable(path: &Path, mode: u32) -> Result<(), DetectError> {

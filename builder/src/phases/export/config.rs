@@ -19,6 +19,7 @@ use serde_json::json;
 
 use crate::buildpack::metadata::build_metadata;
 use crate::buildpack::metadata::launch_layers;
+use crate::buildpack::order::Participant;
 use crate::buildpack::setting::EXEC_ENV_DEFAULT;
 use crate::model::descriptor::MANIFEST;
 use crate::model::digest::DiffId;
@@ -77,9 +78,10 @@ pub(super) fn assemble(finished: &Finished, layers: Layers, tools: &Tools<'_>) -
             .detected
             .group
             .iter()
-            .map(|one| one.name())
+            .map(Participant::name)
             .collect(),
         rung: finished.plan.sandbox.rung.clone(),
+        next: None,
         _blobs_in_use: blobs.use_all()?,
     })
 }

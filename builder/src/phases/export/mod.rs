@@ -78,13 +78,13 @@ impl Failure for ExportError {
 }
 
 /// Writes the layers that are new, names those that are not, and describes the image. The sandbox ends here; what of
-/// its layers is for the next build becomes the cache's state.
+/// its layers is for the next build waits until the image is published.
 pub fn assemble_image(finished: Finished, tools: &Tools<'_>) -> Result<Image, ExportError> {
     tools.cancel.check()?;
     let layers = layers::write(&finished, tools)?;
     tools.cancel.check()?;
     let digests = layers.digests.clone();
     let image = config::assemble(&finished, layers, tools)?;
-    cache::keep(finished, &digests, &image, tools)?;
-    Ok(image)
+    let next = cache::prepare(finished, &digests, &image.layers)?;
+    Ok(Image { next, ..image })
 }

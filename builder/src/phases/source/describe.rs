@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::Path;
-use std::path::PathBuf;
 use std::time::Duration;
 use std::time::UNIX_EPOCH;
 
@@ -135,7 +134,7 @@ fn repository(url: &GitUrl, tools: &Tools<'_>) -> Result<Known, SourceError> {
 }
 
 /// The content of a buildpack that the command line names.
-fn buildpack(path: &PathBuf, tools: &Tools<'_>) -> Result<Digest, SourceError> {
+fn buildpack(path: &Path, tools: &Tools<'_>) -> Result<Digest, SourceError> {
     if !path.join("buildpack.toml").is_file() {
         let why = if path.is_dir() {
             "it has no buildpack.toml"
@@ -143,7 +142,7 @@ fn buildpack(path: &PathBuf, tools: &Tools<'_>) -> Result<Digest, SourceError> {
             "there is no such directory"
         };
         return Err(SourceError::NoBuildpack {
-            path: path.clone(),
+            path: path.to_owned(),
             why: why.to_owned(),
         });
     }
