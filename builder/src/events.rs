@@ -136,6 +136,11 @@ impl Cancel {
         self.0.is_cancelled.load(Ordering::SeqCst)
     }
 
+    /// What is set once the build was cancelled, for loops that know nothing of builds.
+    pub fn flag(&self) -> &AtomicBool {
+        &self.0.is_cancelled
+    }
+
     /// An error once the build was cancelled.
     pub fn check(&self) -> Result<(), Cancelled> {
         if self.is_cancelled() {

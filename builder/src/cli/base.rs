@@ -34,7 +34,7 @@ use crate::model::timestamp::Timestamp;
 use crate::phases::detect::DetectError;
 
 /// The architecture that builds are for, in Debian's words.
-const ARCHITECTURE: &str = "amd64";
+pub(super) const ARCHITECTURE: &str = "amd64";
 /// The most bytes of a lock file.
 const LOCK_BYTES_MAX: u64 = 4 << 20;
 

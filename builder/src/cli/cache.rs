@@ -21,6 +21,8 @@ use crate::events::Silence;
 use crate::model::timestamp::Timestamp;
 use crate::store::Store;
 use crate::store::caches::eviction::CacheSummary;
+use crate::base::ensure::blobs_in_force;
+use crate::cli::base::ARCHITECTURE;
 use crate::store::prune::PruneRules;
 use crate::store::prune::Pruned;
 
@@ -57,8 +59,9 @@ pub fn run(command: &CacheCommand, config: &Config) -> Result<u8, CommandError> 
                 now: system_time(now),
                 unused_for: Some(*older_than),
                 bytes_max: *keep,
+                spared: blobs_in_force(toolbox.store.root(), ARCHITECTURE)?,
             };
-            render::result(&freed(&toolbox.store.prune(rules)?));
+            render::result(&freed(&toolbox.store.prune(&rules)?));
         }
     }
     Ok(0)

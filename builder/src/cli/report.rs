@@ -38,7 +38,7 @@ pub struct ReportError {
 impl Failure for ReportError {
     fn facts(&self) -> Facts {
         match self.source.kind() {
-            io::ErrorKind::StorageFull => Facts::temporary("disk_full"),
+            io::ErrorKind::StorageFull => Facts::platform("disk_full"),
             _ => Facts::user("report_unwritable"),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::os::fd::BorrowedFd;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use crate::model::descriptor::LayerDescriptor;
 use crate::model::failure::Facts;
@@ -56,8 +57,13 @@ impl Blobs {
     }
 }
 
-/// A folder of a job, all of which becomes the job's user's.
-pub fn tree_of_user<'a>(root: BorrowedFd<'a>, image_path: &'a Path, id: u32) -> Tree<'a> {
+/// A folder of a job, all of which becomes the job's user's. Reading ends once `stop` is set.
+pub fn tree_of_user<'a>(
+    root: BorrowedFd<'a>,
+    image_path: &'a Path,
+    id: u32,
+    stop: &'a AtomicBool,
+) -> Tree<'a> {
     let owner = Owner { uid: id, gid: id };
     Tree {
         root,
@@ -65,5 +71,6 @@ pub fn tree_of_user<'a>(root: BorrowedFd<'a>, image_path: &'a Path, id: u32) -> 
         parent_owner: owner,
         owner,
         limits: TreeLimits::default(),
+        stop: Some(stop),
     }
 }

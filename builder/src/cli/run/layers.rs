@@ -39,7 +39,7 @@ pub struct PrepareError {
 impl Failure for PrepareError {
     fn facts(&self) -> Facts {
         match self.source.kind() {
-            std::io::ErrorKind::StorageFull => Facts::temporary("disk_full"),
+            std::io::ErrorKind::StorageFull => Facts::platform("disk_full"),
             _ => Facts::platform("sandbox_preparation"),
         }
     }

@@ -2,6 +2,10 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
+use std::sync::atomic::Ordering;
+use std::sync::atomic::AtomicBool;
+use std::io::Read;
+use std::io;
 use std::os::fd::AsFd;
 use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
@@ -34,6 +38,21 @@ pub(super) struct Walker<'tree> {
     tree: &'tree Tree<'tree>,
     entries: u64,
     bytes: u64,
+}
+
+/// A file that is read to its end, or until the build is to end.
+struct Stoppable<'tree> {
+    file: File,
+    stop: Option<&'tree AtomicBool>,
+}
+
+impl Read for Stoppable<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.stop.is_some_and(|stop| stop.load(Ordering::Relaxed)) {
+            return Err(io::Error::other("the build was interrupted"));
+        }
+        self.file.read(buffer)
+    }
 }
 
 impl<'tree> Walker<'tree> {
@@ -155,7 +174,9 @@ impl<'tree> Walker<'tree> {
             stat.st_mode,
             self.tree.owner,
         );
-        Ok(tar.append(&header, &mut File::from(file))?)
+        let file = File::from(file);
+        let stop = self.tree.stop;
+        Ok(tar.append(&header, &mut Stoppable { file, stop })?)
     }
 
     fn append_other(

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
@@ -51,9 +52,8 @@ pub(super) fn write_all(
     ready: &Receiver<Ready>,
     blobs: &Blobs,
     layers: &OwnedFd,
-    path: &Path,
-) -> Vec<EarlyLayer> {
-    let tree = tree_of_user(layers.as_fd(), path, USER_ID);
+    path: &Path, stop: &AtomicBool) -> Vec<EarlyLayer> {
+    let tree = tree_of_user(layers.as_fd(), path, USER_ID, stop);
     let mut written = Vec::new();
     while let Ok(Ready { layer, exited }) = ready.recv() {
         match blobs.write_directory(&tree, &place(&layer)) {

@@ -152,7 +152,7 @@ impl Writer<'_> {
     fn below_layers(&mut self, name: &str, directory: &Path) -> Result<DiffId, ExportError> {
         let layers = &self.finished.plan.setting.paths.layers;
         let root = self.finished.plan.sandbox.job.open_directory(layers)?;
-        let tree = tree_of_user(root.as_fd(), layers, USER_ID);
+        let tree = tree_of_user(root.as_fd(), layers, USER_ID, self.tools.cancel.flag());
         self.write(name, |tar| tree::append_layer_directory(tar, &tree, directory))
     }
 
@@ -160,7 +160,7 @@ impl Writer<'_> {
     fn app(&mut self) -> Result<Vec<DiffId>, ExportError> {
         let app = &self.finished.plan.setting.paths.app;
         let root = self.finished.plan.sandbox.job.open_directory(app)?;
-        let tree = tree_of_user(root.as_fd(), app, USER_ID);
+        let tree = tree_of_user(root.as_fd(), app, USER_ID, self.tools.cancel.flag());
         let slices: Vec<Vec<String>> = self
             .finished
             .built
@@ -188,7 +188,10 @@ impl Writer<'_> {
         produce: impl FnOnce(&mut LayerTar<'_>) -> Result<(), TreeError>,
     ) -> Result<DiffId, ExportError> {
         self.tools.cancel.check()?;
-        let descriptor = self.tools.store.blobs()?.write_layer(produce)?;
+        let written = self.tools.store.blobs()?.write_layer(produce);
+        // What failed since it was told to end was interrupted.
+        self.tools.cancel.check()?;
+        let descriptor = written?;
         Ok(self.keep(name, descriptor))
     }
 

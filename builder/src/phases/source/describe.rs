@@ -78,7 +78,10 @@ fn directory(
     let directory = subdirectory.map_or_else(|| top.clone(), |below| top.join(below));
     if !directory.is_dir() {
         return Err(match subdirectory {
-            Some(below) => missing(format!("there is no folder `{below}` in it")),
+            Some(below) => SourceError::NoSubdirectory {
+                path: path.to_owned(),
+                subdirectory: below.to_owned(),
+            },
             None => missing("it is not a directory".to_owned()),
         });
     }

@@ -33,6 +33,14 @@ pub enum SourceError {
         /// The kernel's words.
         why: String,
     },
+    /// The directory has no such folder.
+    #[error("there is no folder `{subdirectory}` in `{path}`")]
+    NoSubdirectory {
+        /// The directory.
+        path: PathBuf,
+        /// The folder in it.
+        subdirectory: String,
+    },
     /// A buildpack that the command line names is none.
     #[error("`{path}` is no buildpack: {why}")]
     NoBuildpack {
@@ -70,6 +78,7 @@ impl Failure for SourceError {
     fn facts(&self) -> Facts {
         match self {
             Self::NoDirectory { .. } => Facts::user("source_not_found"),
+            Self::NoSubdirectory { .. } => Facts::user("subdirectory_not_found"),
             Self::NoBuildpack { .. } => Facts::user("buildpack_missing"),
             Self::Git(error) => error.facts(),
             Self::Base(error) => error.facts(),
