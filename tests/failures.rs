@@ -511,7 +511,7 @@ fn an_index_of_the_archive_does_not_match_its_hash() {
 
 #[test]
 fn a_package_of_the_archive_does_not_match_its_hash() {
-    let mirror = tampering_mirror(|target| target.ends_with(".deb"));
+    let mirror = tampering_mirror(|target| target.contains("/pool/"));
     let (_machine, run) = create_base(&mirror.host());
     run.fails(75, "base_hash_mismatch");
 }

@@ -163,7 +163,7 @@ fn during_the_push() {
     let mut running = start(&machine, &source.text(), &buildpack, &["-t", &tag]);
     running.until("pushed", |_| {
         slow.requests().iter().any(|request| {
-            request.starts_with("P") && request.contains("/blobs/uploads/") && !request.starts_with("POST")
+            request.starts_with('P') && request.contains("/blobs/uploads/") && !request.starts_with("POST")
         })
     });
     interrupted(running);

@@ -200,13 +200,10 @@ impl Case {
         if !launch.arguments.is_empty() {
             run = run.arg("--");
         }
-        Some(
-            launch
-                .arguments
-                .iter()
-                .fold(run, |run, argument| run.arg(argument))
-                .run(),
-        )
+        for argument in &launch.arguments {
+            run = run.arg(argument);
+        }
+        Some(run.run())
     }
 }
 

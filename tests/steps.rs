@@ -140,10 +140,11 @@ fn the_workers_own_servers_and_private_addresses_are_out_of_reach() {
         ]
         .map(|host| format!("http://{host}/")),
     );
-    let script: String = places
+    let script = places
         .iter()
         .map(|place| format!("curl -sS --max-time 15 -o /dev/null '{place}' && echo 'reached {place}'; "))
-        .collect();
+        .collect::<Vec<_>>()
+        .concat();
     let run = build(&Folder::scripts(
         "reaches",
         "exit 0",

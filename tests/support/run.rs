@@ -329,11 +329,11 @@ impl Run {
     #[track_caller]
     pub(crate) fn digest(&self) -> String {
         let all = format!("{}\n{}", self.stderr, self.stdout);
-        let digests = all.lines().filter_map(|line| {
+        let mut digests = all.lines().rev().filter_map(|line| {
             let word = line.split_whitespace().last()?;
             (word.len() == 71 && word.starts_with("sha256:")).then(|| word.to_owned())
         });
-        digests.last().unwrap_or_else(|| panic!("no digest:\n{all}"))
+        digests.next().unwrap_or_else(|| panic!("no digest:\n{all}"))
     }
 
     /// What it said about its failure: from `error:` on.

@@ -31,9 +31,7 @@ impl PlainUser {
         let accounts = |file: &str, own: &str| {
             let old = fs::read_to_string(file).unwrap();
             let kept = old.lines().filter(|line| line.split(':').nth(2) != Some("1000"));
-            kept.chain([own])
-                .map(|line| format!("{line}\n"))
-                .collect::<String>()
+            kept.chain([own, ""]).collect::<Vec<_>>().join("\n")
         };
         let home = path.join("home");
         let passwd = accounts(
