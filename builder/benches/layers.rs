@@ -87,6 +87,7 @@ fn with_tree(measure: impl FnOnce(&Tree<'_>, &Path)) {
             parent_owner: owner,
             owner,
             limits,
+            stop: None,
         },
         Path::new("bench/tree"),
     );

@@ -1,7 +1,7 @@
 //! The base that a build needs: found if it is there, made if it is not.
 
-use std::fs::File;
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::path::PathBuf;

@@ -11,7 +11,9 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
+use crate::base::ensure::blobs_in_force;
 use crate::cli::arguments::CacheCommand;
+use crate::cli::base::ARCHITECTURE;
 use crate::cli::config::Config;
 use crate::cli::failure::CommandError;
 use crate::cli::render;
@@ -21,8 +23,6 @@ use crate::events::Silence;
 use crate::model::timestamp::Timestamp;
 use crate::store::Store;
 use crate::store::caches::eviction::CacheSummary;
-use crate::base::ensure::blobs_in_force;
-use crate::cli::base::ARCHITECTURE;
 use crate::store::prune::PruneRules;
 use crate::store::prune::Pruned;
 

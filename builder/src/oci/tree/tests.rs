@@ -175,7 +175,9 @@ fn parents_keep_their_modes_and_get_their_owners() {
             image_path,
             parent_owner,
             owner,
-            limits, stop: None };
+            limits,
+            stop: None,
+        };
         let directory = Path::new("corrupted_buildpack/corrupted-layer");
         diff_id_of(|tar| append_layer_directory(tar, &tree, directory))
             .unwrap()
@@ -230,7 +232,9 @@ fn app_slices_have_the_reference_s_digests() {
         image_path,
         parent_owner: OWNER,
         owner: OWNER,
-        limits, stop: None };
+        limits,
+        stop: None,
+    };
     let layers = divide(&list(&tree).unwrap(), &slices).unwrap();
     assert_eq!(layers.len(), 7);
     for (position, paths) in layers.iter().enumerate() {
@@ -255,7 +259,9 @@ fn links_are_not_followed_and_limits_hold() {
             image_path,
             parent_owner: OWNER,
             owner: OWNER,
-            limits, stop: None }
+            limits,
+            stop: None,
+        }
     };
     let through_link = diff_id_of(|tar| {
         append_app_slice(

@@ -2,16 +2,16 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::sync::atomic::Ordering;
-use std::sync::atomic::AtomicBool;
-use std::io::Read;
 use std::io;
+use std::io::Read;
 use std::os::fd::AsFd;
 use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 
 use rustix::fs::AtFlags;
 use rustix::fs::FileType;

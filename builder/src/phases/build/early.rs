@@ -52,7 +52,9 @@ pub(super) fn write_all(
     ready: &Receiver<Ready>,
     blobs: &Blobs,
     layers: &OwnedFd,
-    path: &Path, stop: &AtomicBool) -> Vec<EarlyLayer> {
+    path: &Path,
+    stop: &AtomicBool,
+) -> Vec<EarlyLayer> {
     let tree = tree_of_user(layers.as_fd(), path, USER_ID, stop);
     let mut written = Vec::new();
     while let Ok(Ready { layer, exited }) = ready.recv() {
