@@ -523,7 +523,12 @@ fn on_a_small_disk(machine: &Machine, size: &str, arguments: &[&str]) -> Run {
     let (shared, small_text) = (shared_store().display(), small.display());
     let mount = format!("mount -t tmpfs -o mode=700,size={size} tmpfs {small_text}");
     let bases = format!("mkdir {small_text}/bases; mount --bind {shared}/bases {small_text}/bases");
-    let script = format!("set -e; {mount}; {bases}; exec \"$@\"");
+    // The base counts on its layer's blob, which is bound too, so that nothing of it is made again.
+    let blobs = format!(
+        "mkdir -p {small_text}/blobs/sha256; for blob in $(find {shared}/blobs/sha256 -size +20M); do \
+         touch {small_text}/blobs/sha256/${{blob##*/}}; mount --bind $blob {small_text}/blobs/sha256/${{blob##*/}}; done"
+    );
+    let script = format!("set -e; {mount}; {bases}; {blobs}; exec \"$@\"");
     let invocation = machine.packhorse(arguments).env("PACKHORSE_HOME", &small);
     invocation
         .through(&[

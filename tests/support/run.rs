@@ -316,6 +316,12 @@ impl Run {
             .stderr
             .lines()
             .any(|line| line.starts_with(&format!("code: {code} ")) || line == format!("code: {code}"));
+        let in_json = format!("\"code\":\"{code}\"");
+        let said = said
+            || self
+                .stdout
+                .lines()
+                .any(|line| line.contains("\"event\":\"failed\"") && line.contains(&in_json));
         let context = format!("{}\n{}{}", self.words, self.stdout, self.stderr);
         assert!(
             self.code == Some(exit) && said,

@@ -14,6 +14,7 @@ use crate::base::sink::EntrySink;
 use crate::base::sink::LayerSink;
 use crate::model::descriptor::LayerDescriptor;
 use crate::model::timestamp::Timestamp;
+use crate::oci::layer::LayerError;
 use crate::oci::layer::LayerTar;
 use crate::oci::layer::compression::Compression;
 use crate::oci::layer::write_layer;
@@ -33,7 +34,10 @@ pub fn begin(blobs: Blobs) -> BeginLayer {
         let (sender, receiver) = sync_channel(CHUNKS_MAX);
         let blobs = blobs.clone();
         let writer = std::thread::Builder::new().spawn(move || write(&blobs, &receiver))?;
-        Ok(Box::new(Pushed { sender, writer }) as Box<dyn LayerSink>)
+        Ok(Box::new(Pushed {
+            sender,
+            writer: Some(writer),
+        }) as Box<dyn LayerSink>)
     })
 }
 
@@ -46,7 +50,7 @@ enum Part {
 /// A layer that takes entries as they come, while `write_layer` asks for them on a thread of its own.
 struct Pushed {
     sender: SyncSender<Part>,
-    writer: JoinHandle<io::Result<LayerDescriptor>>,
+    writer: Option<JoinHandle<io::Result<LayerDescriptor>>>,
 }
 
 impl EntrySink for Pushed {
@@ -70,18 +74,29 @@ impl EntrySink for Pushed {
 }
 
 impl Pushed {
-    fn send(&self, part: Part) -> io::Result<()> {
-        // The writer tells in `finish` why it has gone.
-        self.sender
-            .send(part)
-            .map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))
+    fn send(&mut self, part: Part) -> io::Result<()> {
+        if self.sender.send(part).is_ok() {
+            return Ok(());
+        }
+        // The writer has gone; why is what it came to.
+        self.outcome()?;
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn outcome(&mut self) -> io::Result<LayerDescriptor> {
+        let writer = self.writer.take().ok_or(io::ErrorKind::BrokenPipe)?;
+        writer
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }
 
 impl LayerSink for Pushed {
     fn finish(self: Box<Self>) -> io::Result<LayerDescriptor> {
-        drop(self.sender);
-        self.writer
+        let Self { sender, writer } = *self;
+        drop(sender);
+        let writer = writer.ok_or(io::ErrorKind::BrokenPipe)?;
+        writer
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
@@ -92,11 +107,20 @@ fn write(blobs: &Blobs, parts: &Receiver<Part>) -> io::Result<LayerDescriptor> {
     let written = write_layer(blobs.directory(), Compression::default(), threads, |tar| {
         append_all(tar, parts)
     });
-    let written = written.map_err(io::Error::other)?;
+    let written = written.map_err(|error| as_io(&error))?;
     blobs
         .commit(written.blob, &written.descriptor.blob)
         .map_err(io::Error::other)?;
     Ok(written.descriptor)
+}
+
+/// The error as the trait wants it; what kind it is must stay known.
+fn as_io(error: &LayerError) -> io::Error {
+    let kind = match error {
+        LayerError::Write { source, .. } => source.kind(),
+        LayerError::Contents(_) => io::ErrorKind::Other,
+    };
+    io::Error::new(kind, error.to_string())
 }
 
 fn append_all(tar: &mut LayerTar<'_>, parts: &Receiver<Part>) -> Result<(), TreeError> {

@@ -78,7 +78,9 @@ impl Store {
         };
         for candidate in candidates {
             let age = rules.now.duration_since(candidate.last_used).unwrap_or_default();
-            let is_old = rules.unused_for.is_some_and(|unused_for| age >= unused_for);
+            let is_old = rules
+                .unused_for
+                .is_some_and(|unused_for| age > unused_for || unused_for.is_zero());
             if !is_old && rules.bytes_max.is_none_or(|bytes_max| left <= bytes_max) {
                 continue;
             }
