@@ -1,4 +1,8 @@
 //! What can be typed; the doc comments are the help.
+#![expect(
+    rustdoc::broken_intra_doc_links,
+    reason = "the brackets are those of a help text"
+)]
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -116,7 +120,7 @@ pub struct BuildArguments {
     #[arg(long)]
     pub force: bool,
 
-    /// Keep `.git` in the workspace
+    /// Keep the `.git` of a source directory in the workspace
     #[arg(long)]
     pub keep_git: bool,
 
@@ -209,6 +213,8 @@ pub enum BaseCommand {
         #[arg(long, value_name = "FILE")]
         lock: Option<PathBuf>,
     },
+    /// Take the newest packages of the archive into the base
+    Update,
     /// Show what the base is made of
     Inspect {
         /// Print the lock file itself

@@ -12,6 +12,7 @@ use crate::base::ensure::STALE_AFTER_DAYS;
 use crate::base::ensure::current_lock;
 use crate::base::ensure::ensure;
 use crate::base::ensure::put_in_force;
+use crate::base::ensure::update;
 use crate::base::flavour::Flavour;
 use crate::base::layer;
 use crate::base::lock::Lock;
@@ -53,17 +54,32 @@ impl Failure for NoBase {
 pub fn run(command: BaseCommand, config: &Config, manner: Manner) -> Result<u8, CommandError> {
     let toolbox = Toolbox::open(config, &[], tools::watcher(Renderer::new(manner)))?;
     match command {
-        BaseCommand::Create { lock } => create(lock.as_deref(), &toolbox, manner),
+        BaseCommand::Create { lock } => create(lock.as_deref(), IfThere::Keep, &toolbox, manner),
+        BaseCommand::Update => create(None, IfThere::Renew, &toolbox, manner),
         BaseCommand::Inspect { lock, json } => inspect(&toolbox, lock, json),
     }
 }
 
-fn create(lock: Option<&Path>, toolbox: &Toolbox, manner: Manner) -> Result<u8, CommandError> {
+/// What happens to a lock that is in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum IfThere {
+    /// The base is made of its packages.
+    Keep,
+    /// The archive's newest packages take its place.
+    Renew,
+}
+
+fn create(
+    lock: Option<&Path>,
+    if_there: IfThere,
+    toolbox: &Toolbox,
+    manner: Manner,
+) -> Result<u8, CommandError> {
     let lock = lock.map(read_lock).transpose()?;
     let runtime = tools::runtime()?;
     let bases = runtime.block_on(interrupt::or_ended(
         &toolbox.cancel,
-        both_flavours(lock.as_ref(), toolbox),
+        both_flavours(lock.as_ref(), if_there, toolbox),
     ))?;
     if let Some(lock) = &lock {
         put_in_force(toolbox.store.root(), lock)?;
@@ -89,15 +105,35 @@ fn create(lock: Option<&Path>, toolbox: &Toolbox, manner: Manner) -> Result<u8, 
 }
 
 /// The run flavour first: it is smaller, and what it fetches the other needs too.
-async fn both_flavours(lock: Option<&Lock>, toolbox: &Toolbox) -> Result<[Base; 2], BuildError> {
+async fn both_flavours(
+    lock: Option<&Lock>,
+    if_there: IfThere,
+    toolbox: &Toolbox,
+) -> Result<[Base; 2], BuildError> {
+    // No blob that is fetched here is evicted before the base counts on it.
+    let _blobs_in_use = toolbox
+        .store
+        .blobs()
+        .and_then(|blobs| blobs.use_all())
+        .map_err(DetectError::from)?;
+    if if_there == IfThere::Renew {
+        let request = request(Flavour::Run, None, toolbox)?;
+        let renewed = update(&request, &toolbox.http, &toolbox.watcher, &toolbox.cancel).await;
+        renewed.map_err(DetectError::from)?;
+    }
     let run = one_flavour(Flavour::Run, lock, toolbox).await?;
     let build = one_flavour(Flavour::Build, lock, toolbox).await?;
     Ok([run, build])
 }
 
 async fn one_flavour(flavour: Flavour, lock: Option<&Lock>, toolbox: &Toolbox) -> Result<Base, DetectError> {
+    let request = request(flavour, lock, toolbox)?;
+    Ok(ensure(request, &toolbox.http, &toolbox.watcher, &toolbox.cancel).await?)
+}
+
+fn request(flavour: Flavour, lock: Option<&Lock>, toolbox: &Toolbox) -> Result<BaseRequest, DetectError> {
     let blobs = toolbox.store.blobs()?;
-    let request = BaseRequest {
+    Ok(BaseRequest {
         flavour,
         architecture: ARCHITECTURE.to_owned(),
         data_directory: toolbox.store.root().to_owned(),
@@ -106,8 +142,7 @@ async fn one_flavour(flavour: Flavour, lock: Option<&Lock>, toolbox: &Toolbox) -
         now: toolbox.builder.now,
         owner_shift: toolbox.builder.identity.owner_shift(),
         begin_layer: (flavour == Flavour::Run).then(|| layer::begin(blobs)),
-    };
-    Ok(ensure(request, &toolbox.http, &toolbox.watcher, &toolbox.cancel).await?)
+    })
 }
 
 fn read_lock(path: &Path) -> Result<Lock, CommandError> {

@@ -35,9 +35,11 @@ pub fn run(arguments: BuildArguments, config: &Config, manner: Manner) -> Result
         &toolbox.cancel,
         build_image(&request, &toolbox.tools()),
     ));
-    if let Some(directory) = &request.report_directory {
-        report::write(directory, &request, &outcome)?;
-    }
+    let reported = match &request.report_directory {
+        Some(directory) => report::write(directory, &request, &outcome),
+        None => Ok(()),
+    };
+    // The build's own failure is the one to tell, and a digest is told whatever became of the report.
     let receipt = outcome?;
     match manner {
         Manner::Quiet => render::result(&receipt.digest.to_string()),
@@ -46,7 +48,7 @@ pub fn run(arguments: BuildArguments, config: &Config, manner: Manner) -> Result
         ),
         Manner::Plain | Manner::Terminal => render::result(&words::summary(&receipt, started.elapsed())),
     }
-    Ok(0)
+    reported.map(|()| 0)
 }
 
 fn request(arguments: BuildArguments, config: &Config) -> Result<BuildRequest, CommandError> {

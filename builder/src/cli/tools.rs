@@ -90,10 +90,13 @@ impl Toolbox {
                 tracing::warn!(%error, "cannot empty the trash");
             }
         });
-        if let Ok(cleaned) = janitor(&self.store.root().join("jobs")) {
-            for (id, why) in cleaned.failed {
-                tracing::warn!(job = id, why, "cannot remove what a killed build has left");
+        match janitor(&self.store.root().join("jobs")) {
+            Ok(cleaned) => {
+                for (id, why) in cleaned.failed {
+                    tracing::warn!(job = id, why, "cannot remove what a killed build has left");
+                }
             }
+            Err(error) => tracing::warn!(%error, "cannot look for what killed builds have left"),
         }
     }
 

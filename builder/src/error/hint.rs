@@ -32,6 +32,7 @@ pub const HINTS: &[(&str, &str)] = &[
     ("submodule_refused", "build without `--submodules`, or give the submodule a URL of a public server"),
     ("output_invalid", "write `--tag REGISTRY/APP:TAG`, `--output registry` or `--output oci:DIRECTORY`"),
     ("output_unwritable", "name a folder that you may write to"),
+    ("receipt_unwritable", "report it with the message above"),
     ("reference_invalid", "write it as `registry.example/app:tag`, in lower case"),
     ("digest_invalid", "write `sha256:` and 64 lower-case hex digits"),
     ("push_unauthorized", "log in first, for example with `docker login REGISTRY`; packhorse reads the same file and credential helpers"),

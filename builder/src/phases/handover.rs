@@ -1,6 +1,9 @@
 //! What one phase hands to the next, and the tools that they share. Only a phase can make a handed value.
 
 use std::path::PathBuf;
+use std::time::Duration;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
 
 use crate::base::ensure::Base;
 use crate::base::mirror::Mirrors;
@@ -58,6 +61,13 @@ pub struct Tools<'a> {
     pub watcher: &'a Watcher,
     /// Set when the build is to end.
     pub cancel: &'a Cancel,
+}
+
+impl Tools<'_> {
+    /// When the command began.
+    pub(super) fn now(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(self.builder.now.0.try_into().unwrap_or(0))
+    }
 }
 
 /// What the machine and its operator decide about builds.
@@ -143,6 +153,8 @@ pub(super) struct Sandbox {
     pub(super) bases: Bases,
     pub(super) embedded: Embedded,
     pub(super) rung: String,
+    /// Whether what was copied is what was hashed; else the build must not answer for its key.
+    pub(super) is_settled: bool,
 }
 
 /// The last build's layers are in their places.
@@ -182,6 +194,7 @@ pub struct Image {
     pub(super) layers: Vec<ImageLayer>,
     pub(super) buildpacks: Vec<String>,
     pub(super) rung: String,
+    pub(super) is_settled: bool,
     pub(super) next: Option<NextState>,
     /// No blob is evicted until the image is where it goes.
     pub(super) _blobs_in_use: BlobsInUse,

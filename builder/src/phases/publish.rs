@@ -39,6 +39,9 @@ pub enum PublishError {
     /// A layout could not be written.
     #[error(transparent)]
     Layout(#[from] LayoutError),
+    /// The receipt could not be written down.
+    #[error("cannot write the receipt: {0}")]
+    Receipt(serde_json::Error),
     /// The store could not be used.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -52,6 +55,7 @@ impl Failure for PublishError {
         match self {
             Self::Registry(error) => error.facts(),
             Self::Layout(error) => error.facts(),
+            Self::Receipt(_) => Facts::bug("receipt_unwritable"),
             Self::Store(error) => error.facts(),
             Self::Cancelled(_) => Facts::user("interrupted"),
         }
@@ -85,9 +89,10 @@ pub async fn publish_image(
         }
     }
     let receipt = receipt_of(&image, request);
-    // A receipt is plain data and always becomes JSON.
-    let bytes = serde_json::to_vec(&receipt).unwrap_or_default();
-    tools.store.receipts(SCOPE)?.put(&image.key.0, &bytes)?;
+    if image.is_settled {
+        let bytes = serde_json::to_vec(&receipt).map_err(PublishError::Receipt)?;
+        tools.store.receipts(SCOPE)?.put(&image.key.0, &bytes)?;
+    }
     if let Some(next) = image.next {
         tokio::task::block_in_place(|| keep_cache(next, tools));
     }

@@ -70,6 +70,23 @@ impl Store {
     }
 }
 
+impl Store {
+    /// The hash of what a build would take from a folder, but for the names at its top that are left out. What did not
+    /// change since the last time is not read again. `now` is when this begins.
+    pub fn hash_folder(
+        &self,
+        folder: &Path,
+        leave_out: &[&str],
+        now: SystemTime,
+    ) -> Result<Digest, StoreError> {
+        let mut cache = self.stat_cache(folder)?;
+        let is_left_out = |path: &Path| leave_out.iter().any(|name| path == Path::new(name));
+        let digest = hash_directory(folder, &mut cache, now, &is_left_out)?;
+        cache.save()?;
+        Ok(digest)
+    }
+}
+
 impl StatCache {
     /// Keeps what was recorded.
     pub fn save(&self) -> Result<(), StoreError> {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::events::Event;
 use crate::http::dialler::Dialler;
 use crate::http::dialler::resolver::SystemResolver;
 use crate::model::policy::NetworkPolicy;
@@ -20,6 +21,7 @@ use crate::phases::detect::buildpacks;
 use crate::phases::detect::buildpacks::Shelved;
 use crate::phases::detect::workspace;
 use crate::phases::handover::Bases;
+use crate::phases::handover::Origin;
 use crate::phases::handover::SCOPE;
 use crate::phases::handover::Sandbox;
 use crate::phases::handover::Source;
@@ -72,6 +74,7 @@ pub(super) fn start(
     let workspace = room.join("workspace");
     workspace::lay_out(&source.origin, &workspace, USER_ID + shift, request, tools)?;
     let mut binds = bind_buildpacks(&shelf, &room, shift)?;
+    let is_settled = settled(source, request, tools)?;
     binds.push(read_only(platform(request, &room)?, "/platform"));
     let environment_ca = ca_bundle(&bases.build.root, tools.builder.ca_file.as_deref(), &room)?;
 
@@ -114,6 +117,7 @@ pub(super) fn start(
             bases,
             embedded,
             rung,
+            is_settled,
         },
         shelf,
     ))
@@ -150,6 +154,29 @@ fn give(folder: &Path, owner: u32) -> Result<(), DetectError> {
         source,
     })?;
     readable(folder, 0o755)
+}
+
+/// Whether source and buildpacks are still what they were when the build's key was made, before the base was. If not,
+/// the image is made of what was copied, but nothing may be answered from it later.
+fn settled(source: &Source, request: &BuildRequest, tools: &Tools<'_>) -> Result<bool, DetectError> {
+    let hash = |folder: &Path, leave_out: &[&str]| tools.store.hash_folder(folder, leave_out, tools.now());
+    let mut is_settled = match &source.origin {
+        Origin::Git(_) => true,
+        Origin::Directory(folder) => {
+            let leave_out: &[&str] = if request.keep_git { &[] } else { &[".git"] };
+            hash(folder, leave_out)?.to_string() == source.key.source
+        }
+    };
+    for (folder, digest) in request.buildpacks.iter().zip(&source.key.buildpacks) {
+        is_settled &= hash(folder, &[".git"])? == *digest;
+    }
+    if !is_settled {
+        let text = "the source or a buildpack changed while it was copied; this build will not answer for later ones";
+        tools.watcher.tell(Event::Warning {
+            text: text.to_owned(),
+        });
+    }
+    Ok(is_settled)
 }
 
 fn job_id() -> String {
@@ -220,7 +247,10 @@ fn ca_bundle(image: &Path, authorities: Option<&Path>, room: &Path) -> Result<Op
     };
     let merged_file = room.join("ca-certificates.crt");
     let write = || -> std::io::Result<()> {
-        let mut merged = fs::read(image.join(CA_BUNDLE)).unwrap_or_default();
+        let mut merged = match fs::read(image.join(CA_BUNDLE)) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            read => read?,
+        };
         merged.push(b'\n');
         merged.extend(fs::read(authorities)?);
         fs::File::create(&merged_file)?.write_all(&merged)

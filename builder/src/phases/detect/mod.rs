@@ -124,6 +124,8 @@ pub async fn choose_buildpacks(
     request: &BuildRequest,
     tools: &Tools<'_>,
 ) -> Result<Plan, DetectError> {
+    // From here on no blob that the build counts on is evicted.
+    let _blobs_in_use = tools.store.blobs()?.use_all()?;
     let bases = ensure_bases(tools).await?;
     tools.cancel.check()?;
     let (mut sandbox, shelf) = tokio::task::block_in_place(|| job::start(&source, request, tools, bases))?;

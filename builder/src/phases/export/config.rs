@@ -81,6 +81,7 @@ pub(super) fn assemble(finished: &Finished, layers: Layers, tools: &Tools<'_>) -
             .map(Participant::name)
             .collect(),
         rung: finished.plan.sandbox.rung.clone(),
+        is_settled: finished.plan.sandbox.is_settled,
         next: None,
         _blobs_in_use: blobs.use_all()?,
     })

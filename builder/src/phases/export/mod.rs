@@ -1,4 +1,4 @@
-//! Phase 5: layers, config and manifest; every blob is in the store afterwards, and the cache's new state is written.
+//! Phase 5: layers, config and manifest; every blob is in the store afterwards, and the cache's next state is ready.
 
 mod cache;
 mod config;

@@ -2,8 +2,6 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
-use std::time::UNIX_EPOCH;
 
 use crate::git::work_tree::work_tree;
 use crate::model::build_key::KeyInputs;
@@ -20,7 +18,6 @@ use crate::phases::handover::SourceIdentity;
 use crate::phases::handover::Tools;
 use crate::phases::source::SourceError;
 use crate::store::embedded;
-use crate::store::stat_cache::hash_directory;
 
 /// The source as far as it is known without asking any output.
 pub(super) fn describe(request: &BuildRequest, tools: &Tools<'_>) -> Result<Source, SourceError> {
@@ -35,6 +32,7 @@ pub(super) fn describe(request: &BuildRequest, tools: &Tools<'_>) -> Result<Sour
         source: known.content,
         remote: known.identity.remote.clone(),
         revision: known.identity.revision.clone(),
+        name: known.identity.name.clone(),
         created: request.created.unwrap_or(known.time),
         buildpacks: request
             .buildpacks
@@ -86,7 +84,7 @@ fn directory(
         });
     }
     let leave_out: &[&str] = if request.keep_git { &[] } else { &[".git"] };
-    let content = hash(&directory, leave_out, tools)?;
+    let content = tools.store.hash_folder(&directory, leave_out, tools.now())?;
     let app = format!("directory {}", directory.display());
     let tree = work_tree(&directory).filter(|tree| tree.clean);
     let time = tree.as_ref().map_or(Timestamp::BUILDPACKS, |tree| tree.time);
@@ -149,17 +147,7 @@ fn buildpack(path: &Path, tools: &Tools<'_>) -> Result<Digest, SourceError> {
             why: why.to_owned(),
         });
     }
-    hash(path, &[".git"], tools)
-}
-
-/// The hash of what a build would take from a folder, but for the names at its top that are left out.
-fn hash(folder: &Path, leave_out: &[&str], tools: &Tools<'_>) -> Result<Digest, SourceError> {
-    let mut cache = tools.store.stat_cache(folder)?;
-    let now = UNIX_EPOCH + Duration::from_secs(tools.builder.now.0.try_into().unwrap_or(0));
-    let is_left_out = |path: &Path| leave_out.iter().any(|name| path == Path::new(name));
-    let digest = hash_directory(folder, &mut cache, now, &is_left_out)?;
-    cache.save()?;
-    Ok(digest)
+    Ok(tools.store.hash_folder(path, &[".git"], tools.now())?)
 }
 
 /// A cache belongs to the output's repository, else to the source; never to a folder's base name.

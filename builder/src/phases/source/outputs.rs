@@ -17,6 +17,14 @@ use crate::phases::handover::Tools;
 use crate::phases::source::SourceError;
 use crate::registry::pull::Platform;
 
+/// With these failures a tag holds nothing that could be reused; all others are the registry's.
+const NO_PREVIOUS: [&str; 5] = [
+    "image_not_found",
+    "image_platform_missing",
+    "manifest_malformed",
+    "manifest_unsupported",
+    "registry_digest_mismatch",
+];
 /// The largest image configuration that is read.
 const CONFIG_BYTES_MAX: usize = 8 << 20;
 
@@ -93,7 +101,7 @@ async fn registry_image(
     };
     let manifest = match tools.registry.image(reference, &platform).await {
         Ok(manifest) => manifest,
-        Err(error) if error.facts().code == "image_not_found" => return Ok(None),
+        Err(error) if NO_PREVIOUS.contains(&error.facts().code) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
     let Ok(manifest) = serde_json::from_slice::<Value>(&manifest.bytes) else {
@@ -102,10 +110,15 @@ async fn registry_image(
     let Ok(config) = serde_json::from_value(manifest["config"].clone()) else {
         return Ok(None);
     };
-    let config = tools
+    let config = match tools
         .registry
         .blob_bytes(reference, &config, CONFIG_BYTES_MAX)
-        .await?;
+        .await
+    {
+        Ok(config) => config,
+        Err(error) if NO_PREVIOUS.contains(&error.facts().code) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
     Ok(serde_json::from_slice(&config)
         .ok()
         .map(|config| (manifest, config)))
