@@ -91,6 +91,18 @@ pub(crate) fn phases(events: &[u8]) -> BTreeMap<String, f64> {
     text.lines().filter_map(ended).collect()
 }
 
+/// How many requests there were, and of which kinds.
+fn tell_requests(requests: Vec<String>) {
+    table::line("requests to the registry", &format!("{:9}", requests.len()));
+    let mut kinds: BTreeMap<String, u32> = BTreeMap::new();
+    for request in requests {
+        *kinds.entry(request).or_default() += 1;
+    }
+    for (kind, count) in kinds {
+        table::line(&format!("  {kind}"), &format!("{count:9}"));
+    }
+}
+
 impl<'a> Setup<'a> {
     fn make(options: &'a Options) -> anyhow::Result<Self> {
         let (app, buildpack) = (
@@ -178,10 +190,7 @@ impl<'a> Setup<'a> {
             table::times(&format!("  phase {phase}"), &Times::new(times), None);
         }
         let requests = registry.requests_of(|| self.once(&arguments).map(drop))?;
-        table::line("requests to the registry", &format!("{:9}", requests.len()));
-        for request in requests {
-            table::line("", &request);
-        }
+        tell_requests(requests);
         Ok(())
     }
 
@@ -196,10 +205,7 @@ impl<'a> Setup<'a> {
             Some(("the target of 50 ms", UNCHANGED_TARGET_MS)),
         );
         let requests = registry.requests_of(|| self.once(&arguments).map(drop))?;
-        table::line("requests to the registry", &format!("{:9}", requests.len()));
-        for request in requests {
-            table::line("", &request);
-        }
+        tell_requests(requests);
         Ok(())
     }
 

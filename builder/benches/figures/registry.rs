@@ -69,7 +69,7 @@ impl Registry {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// The requests of `work`, in order: `HEAD /v2/app/manifests/latest → 200`.
+    /// The requests of `work`, in order and without their last parts: `HEAD …/manifests → 200`.
     pub(crate) fn requests_of(
         &self,
         work: impl FnOnce() -> anyhow::Result<()>,
@@ -85,9 +85,11 @@ impl Registry {
         let request = |line: &str| {
             let (_, after) = line.split_once("] \"")?;
             let (request, after) = after.split_once(" HTTP/1.1\" ")?;
-            let request = request.split('?').next().unwrap_or(request);
-            let status = after.split(' ').next()?;
-            Some(format!("{request} → {status}"))
+            let (method, path) = request.split_once(' ')?;
+            let kind = ["uploads", "blobs", "manifests"]
+                .into_iter()
+                .find(|kind| path.contains(kind))?;
+            Some(format!("{method} …/{kind} → {}", after.split(' ').next()?))
         };
         Ok(text.lines().filter_map(request).collect())
     }

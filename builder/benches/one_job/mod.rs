@@ -42,6 +42,7 @@ impl World {
     pub(crate) fn new(place: &Path, program: &Path, identity: Identity) -> io::Result<Self> {
         let shift = identity.owner_shift();
         make_root(&place.join("root"))?;
+        give(&place.join("root"), shift)?;
         for name in ["workspace", "layers"] {
             fs::create_dir(place.join(name))?;
         }
@@ -107,6 +108,17 @@ pub(crate) fn make_root(root: &Path) -> io::Result<()> {
     fs::copy(BUSYBOX, root.join("bin/busybox"))?;
     symlink("busybox", root.join("bin/true"))?;
     fs::write(root.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\n")
+}
+
+/// Gives a tree to root of the jobs.
+fn give(path: &Path, owner: u32) -> io::Result<()> {
+    lchown(path, Some(owner), Some(owner))?;
+    if path.symlink_metadata()?.is_dir() {
+        for entry in fs::read_dir(path)? {
+            give(&entry?.path(), owner)?;
+        }
+    }
+    Ok(())
 }
 
 fn truth() -> Command {
