@@ -103,7 +103,9 @@ impl Runner<'_> {
         ]
         .map(str::to_owned);
         let is_hybrid = Path::new(UNIFIED).is_dir() && rustix::process::getuid().is_root();
-        let wrapper = if is_hybrid { hide.to_vec() } else { Vec::new() };
+        let mut wrapper = if is_hybrid { hide.to_vec() } else { Vec::new() };
+        // Real-time processes may not join a cgroup of the first version's `cpu`.
+        wrapper.extend(["chrt", "-o", "0"].map(str::to_owned));
         self.tell("crun run", self.programs(&wrapper, &crun), beside);
         Ok(())
     }
@@ -144,9 +146,9 @@ impl Runner<'_> {
         config["process"]["args"] = json!(["/bin/true"]);
         config["root"] = json!({ "path": root, "readonly": true });
         if let (Some((uid, gid)), false) = (self.plain(), self.as_user.is_empty()) {
-            // It wrote the ids of who asked for the specification.
-            config["linux"]["uidMappings"][0]["hostID"] = json!(uid);
-            config["linux"]["gidMappings"][0]["hostID"] = json!(gid);
+            let map = |id: u32| json!([{ "containerID": 0, "hostID": id, "size": 1 }]);
+            config["linux"]["uidMappings"] = map(uid);
+            config["linux"]["gidMappings"] = map(gid);
         }
         fs::write(&path, config.to_string())?;
         Ok(bundle.display().to_string())
