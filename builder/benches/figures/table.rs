@@ -56,8 +56,9 @@ pub(crate) fn rate(name: &str, bytes: u64, times: &Times, note: &str, beside: Op
         format!("{:6.2} × as fast as {what}", other / times.median())
     });
     println!(
-        "    {name:<48} {:9.2} s    {:5.0} MB/s  {note:<9} {ratio}",
+        "    {name:<48} {:6.2} s  best {:5.2} s {:5.0} MB/s  {note:<7} {ratio}",
         times.median() / 1e3,
+        times.best() / 1e3,
         megabytes(bytes) / (times.median() / 1e3),
     );
 }
