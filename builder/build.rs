@@ -1,4 +1,8 @@
 //! Builds the launcher and the shipped buildpacks as static programs and packs them for `store/embedded.rs`.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a build script is told everything by its environment, and runs cargo"
+)]
 
 use std::env;
 use std::error::Error;
@@ -18,7 +22,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let builder = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
     let workspace = builder.parent().ok_or("the package has no workspace")?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    for input in ["Cargo.toml", "Cargo.lock", "buildpacks", "builder/launcher", "builder/spec", "builder/src"] {
+    for input in [
+        "Cargo.toml",
+        "Cargo.lock",
+        "buildpacks",
+        "builder/launcher",
+        "builder/spec",
+        "builder/src",
+    ] {
         println!("cargo::rerun-if-changed={}", workspace.join(input).display());
     }
 
@@ -28,57 +39,125 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let embedded = hex(&Sha256::digest(fs::read(&packed)?));
     println!("cargo::rustc-env=PACKHORSE_EMBEDDED_DIGEST={embedded}");
-    println!("cargo::rustc-env=PACKHORSE_SOURCES_DIGEST={}", sources_digest(&builder.join("src"))?);
+    println!(
+        "cargo::rustc-env=PACKHORSE_SOURCES_DIGEST={}",
+        sources_digest(&builder.join("src"))?
+    );
     Ok(())
 }
 
-/// Runs cargo again, with a target directory of its own so that the two never wait for each other.
-fn build_programs(workspace: &Path, out: &Path) -> Result<PathBuf, Box<dyn Error>> {
-    let architecture = env::var("CARGO_CFG_TARGET_ARCH")?;
-    let target = format!("{architecture}-unknown-linux-gnu");
+/// Where cargo, run again, has left the programs.
+struct Programs {
+    launcher: PathBuf,
+    buildpacks: PathBuf,
+}
+
+/// Runs cargo again, with target directories of its own so that it and the outer one never wait for each other.
+fn build_programs(workspace: &Path, out: &Path) -> Result<Programs, Box<dyn Error>> {
     let target_directory = out
         .ancestors()
         .find(|ancestor| ancestor.file_name().is_some_and(|name| name == "build"))
         .and_then(|build| build.parent()?.parent())
-        .ok_or("OUT_DIR is not in a target directory")?
-        .join("embedded");
+        .ok_or("OUT_DIR is not in a target directory")?;
+    let optimised = target_directory.join("embedded");
+    let launcher = run_cargo(workspace, &optimised, &["packhorse-launcher".to_owned()], &[])?;
+    let names: Vec<String> = BUILDPACKS
+        .iter()
+        .map(|name| format!("packhorse-buildpack-{name}"))
+        .collect();
+    let buildpacks = if is_release()? {
+        run_cargo(workspace, &optimised, &names, &[])?
+    } else {
+        // Whoever changes code and runs tests should not wait for the linker's whole-program pass.
+        let quick = [
+            ("CARGO_PROFILE_EMBEDDED_LTO", "off"),
+            ("CARGO_PROFILE_EMBEDDED_CODEGEN_UNITS", "16"),
+            ("CARGO_PROFILE_EMBEDDED_OPT_LEVEL", "1"),
+        ];
+        run_cargo(
+            workspace,
+            &target_directory.join("embedded-quick"),
+            &names,
+            &quick,
+        )?
+    };
+    Ok(Programs { launcher, buildpacks })
+}
+
+/// Builds packages as static programs; says in which folder they are.
+fn run_cargo(
+    workspace: &Path,
+    target_directory: &Path,
+    packages: &[String],
+    settings: &[(&str, &str)],
+) -> Result<PathBuf, Box<dyn Error>> {
+    let architecture = env::var("CARGO_CFG_TARGET_ARCH")?;
+    let target = format!("{architecture}-unknown-linux-gnu");
     let home = env::var("CARGO_HOME").or_else(|_| env::var("HOME").map(|home| format!("{home}/.cargo")))?;
     let flags = [
         "-Ctarget-feature=+crt-static".to_owned(),
         format!("--remap-path-prefix={}=packhorse", workspace.display()),
         format!("--remap-path-prefix={home}=cargo"),
     ];
-
     let mut cargo = Command::new(env::var("CARGO")?);
     cargo
         .current_dir(workspace)
-        .args(["build", "--locked", "--profile", "embedded", "--target", &target, "--target-dir"])
-        .arg(&target_directory)
-        .args(["--package", "packhorse-launcher"]);
-    for buildpack in BUILDPACKS {
-        cargo.args(["--package", &format!("packhorse-buildpack-{buildpack}")]);
-    }
+        .args([
+            "build",
+            "--locked",
+            "--profile",
+            "embedded",
+            "--target",
+            &target,
+            "--target-dir",
+        ])
+        .arg(target_directory)
+        .args(packages.iter().flat_map(|package| ["--package", package]));
     // What the outer cargo (or clippy) set for this package is not meant for those.
-    for variable in ["RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER", "CARGO_TARGET_DIR", "CARGO_BUILD_TARGET", "CARGO_MAKEFLAGS", "MAKEFLAGS"] {
+    for variable in [
+        "RUSTFLAGS",
+        "RUSTC_WORKSPACE_WRAPPER",
+        "CARGO_TARGET_DIR",
+        "CARGO_BUILD_TARGET",
+        "CARGO_MAKEFLAGS",
+        "MAKEFLAGS",
+    ] {
         cargo.env_remove(variable);
     }
-    cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
+    cargo
+        .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
+        .envs(settings.iter().copied());
     let status = cargo.status()?;
     if !status.success() {
-        return Err(format!("building the launcher and the shipped buildpacks failed: {status}").into());
+        return Err(format!("building {} failed: {status}", packages.join(" and ")).into());
     }
     Ok(target_directory.join(target).join("embedded"))
 }
 
 /// `launcher` and `buildpacks/NAME/{buildpack.toml,bin/build,bin/detect}`, in one zstd tar with fixed owners and times.
-fn pack(workspace: &Path, programs: &Path, destination: &Path) -> Result<(), Box<dyn Error>> {
+fn pack(workspace: &Path, programs: &Programs, destination: &Path) -> Result<(), Box<dyn Error>> {
     let encoder = zstd::Encoder::new(File::create(destination)?, compression_level()?)?.auto_finish();
     let mut archive = tar::Builder::new(encoder);
-    append_file(&mut archive, "launcher", &fs::read(programs.join("launcher"))?, 0o755)?;
+    append_file(
+        &mut archive,
+        "launcher",
+        &fs::read(programs.launcher.join("launcher"))?,
+        0o755,
+    )?;
     for name in BUILDPACKS {
         let descriptor = fs::read(workspace.join("buildpacks").join(name).join("buildpack.toml"))?;
-        append_file(&mut archive, &format!("buildpacks/{name}/buildpack.toml"), &descriptor, 0o644)?;
-        append_file(&mut archive, &format!("buildpacks/{name}/bin/build"), &fs::read(programs.join(name))?, 0o755)?;
+        append_file(
+            &mut archive,
+            &format!("buildpacks/{name}/buildpack.toml"),
+            &descriptor,
+            0o644,
+        )?;
+        append_file(
+            &mut archive,
+            &format!("buildpacks/{name}/bin/build"),
+            &fs::read(programs.buildpacks.join(name))?,
+            0o755,
+        )?;
         let mut link = header(0, 0o777);
         link.set_entry_type(tar::EntryType::Symlink);
         archive.append_link(&mut link, format!("buildpacks/{name}/bin/detect"), "build")?;
@@ -89,10 +168,19 @@ fn pack(workspace: &Path, programs: &Path, destination: &Path) -> Result<(), Box
 
 /// Nobody ships a debug build, and packing hard takes seconds.
 fn compression_level() -> Result<i32, env::VarError> {
-    Ok(if env::var("PROFILE")? == "release" { 19 } else { 1 })
+    Ok(if is_release()? { 19 } else { 1 })
 }
 
-fn append_file(archive: &mut tar::Builder<impl std::io::Write>, path: &str, contents: &[u8], mode: u32) -> std::io::Result<()> {
+fn is_release() -> Result<bool, env::VarError> {
+    Ok(env::var("PROFILE")? == "release")
+}
+
+fn append_file(
+    archive: &mut tar::Builder<impl std::io::Write>,
+    path: &str,
+    contents: &[u8],
+    mode: u32,
+) -> std::io::Result<()> {
     archive.append_data(&mut header(contents.len() as u64, mode), path, contents)
 }
 
@@ -112,7 +200,11 @@ fn sources_digest(sources: &Path) -> Result<String, Box<dyn Error>> {
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder)? {
             let path = entry?.path();
-            if path.is_dir() { folders.push(path) } else { files.push(path) }
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                files.push(path);
+            }
         }
     }
     files.sort();
@@ -125,5 +217,10 @@ fn sources_digest(sources: &Path) -> Result<String, Box<dyn Error>> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _infallible = write!(text, "{byte:02x}");
+        text
+    })
 }

@@ -59,6 +59,7 @@ fn with_tree(measure: impl FnOnce(&Tree<'_>, &Path, u64)) {
             parent_owner: owner,
             owner,
             limits,
+            stop: None,
         },
         Path::new("bench/tree"),
         bytes,

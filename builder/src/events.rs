@@ -136,9 +136,18 @@ impl Cancel {
         self.0.is_cancelled.load(Ordering::SeqCst)
     }
 
+    /// What is set once the build was cancelled, for loops that know nothing of builds.
+    pub fn flag(&self) -> &AtomicBool {
+        &self.0.is_cancelled
+    }
+
     /// An error once the build was cancelled.
     pub fn check(&self) -> Result<(), Cancelled> {
-        if self.is_cancelled() { Err(Cancelled) } else { Ok(()) }
+        if self.is_cancelled() {
+            Err(Cancelled)
+        } else {
+            Ok(())
+        }
     }
 
     /// Does `action` when the build is cancelled: at once if it is already.
@@ -163,6 +172,9 @@ impl Cancel {
 
 impl fmt::Debug for Cancel {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_tuple("Cancel").field(&self.is_cancelled()).finish()
+        formatter
+            .debug_tuple("Cancel")
+            .field(&self.is_cancelled())
+            .finish()
     }
 }

@@ -1,4 +1,4 @@
-//! One build from source to receipt: the six phases in order, and nothing else.
+//! One build from source to receipt: the six phases in order, and nothing else; or the first two of them, for a plan.
 
 use std::time::Duration;
 use std::time::Instant;
@@ -13,6 +13,7 @@ use crate::phases::detect;
 use crate::phases::export;
 use crate::phases::handover::Fetched;
 use crate::phases::handover::Tools;
+use crate::phases::plan_report::PlanReport;
 use crate::phases::publish;
 use crate::phases::restore;
 use crate::phases::source;
@@ -43,9 +44,27 @@ pub async fn build_image(request: &BuildRequest, tools: &Tools<'_>) -> Result<Re
     let image = tokio::task::block_in_place(|| export::assemble_image(finished, tools))?;
 
     clock.start(Phase::Publish);
-    let receipt = publish::publish_image(&image, request, tools).await?;
+    let receipt = publish::publish_image(image, request, tools).await?;
 
     Ok(clock.stamp(receipt))
+}
+
+/// Chooses the buildpacks of a source, and builds nothing: the first two phases on a throw-away copy of the source. A
+/// request that does not say `force` may be answered from the receipt of an earlier build.
+pub async fn plan_source(request: &BuildRequest, tools: &Tools<'_>) -> Result<PlanReport, BuildError> {
+    let mut clock = Clock::new(tools);
+
+    clock.start(Phase::Source);
+    let source = match source::fetch(request, tools).await? {
+        Fetched::Unchanged(receipt) => return Ok(PlanReport::of_receipt(&receipt)),
+        Fetched::Changed(source) => *source,
+    };
+
+    clock.start(Phase::Detect);
+    let plan = detect::choose_buildpacks(source, request, tools).await?;
+    clock.end();
+
+    Ok(PlanReport::of(&plan))
 }
 
 /// Tells the watcher when phases start and end, and remembers how long each took.
@@ -57,7 +76,11 @@ struct Clock<'a> {
 
 impl<'a> Clock<'a> {
     fn new(tools: &'a Tools<'a>) -> Self {
-        Self { tools, running: None, ended: Vec::new() }
+        Self {
+            tools,
+            running: None,
+            ended: Vec::new(),
+        }
     }
 
     fn start(&mut self, phase: Phase) {
@@ -76,6 +99,9 @@ impl<'a> Clock<'a> {
 
     fn stamp(mut self, receipt: Receipt) -> Receipt {
         self.end();
-        Receipt { phases: self.ended, ..receipt }
+        Receipt {
+            phases: self.ended,
+            ..receipt
+        }
     }
 }

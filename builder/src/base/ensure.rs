@@ -1,5 +1,6 @@
 //! The base that a build needs: found if it is there, made if it is not.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -163,11 +164,33 @@ fn find(request: &BaseRequest) -> Result<Option<Base>, BaseError> {
     let fits = |record: &Record| {
         record.layout == record::LAYOUT
             && record.owner_shift == request.owner_shift
-            && (request.begin_layer.is_none() || record.layer.is_some())
+            && (request.begin_layer.is_none() || has_layer(request, record))
     };
     Ok(record
         .filter(fits)
         .map(|record| base_of(request, current, &folder, record)))
+}
+
+/// Whether the base's layer is known and still in the blob store.
+fn has_layer(request: &BaseRequest, record: &Record) -> bool {
+    let blobs = request.data_directory.join("blobs/sha256");
+    record.layer.as_ref().is_some_and(|layer| {
+        let found = std::fs::metadata(blobs.join(layer.blob.digest.hex()));
+        found.is_ok_and(|found| found.len() == layer.blob.size)
+    })
+}
+
+/// The blobs that the bases in force count on; eviction must spare them.
+pub fn blobs_in_force(data_directory: &Path, architecture: &str) -> Result<BTreeSet<Digest>, BaseError> {
+    let mut blobs = BTreeSet::new();
+    if let Some(current) = record::read_current(data_directory, architecture)? {
+        for flavour in Flavour::ALL {
+            let folder = record::base_folder(data_directory, current.lock, flavour);
+            let layer = record::read_record(&folder)?.and_then(|record| record.layer);
+            blobs.extend(layer.map(|layer| layer.blob.digest));
+        }
+    }
+    Ok(blobs)
 }
 
 fn base_of(request: &BaseRequest, current: Current, folder: &Path, record: Record) -> Base {

@@ -14,6 +14,7 @@ use crate::base::sink::EntrySink;
 use crate::base::sink::LayerSink;
 use crate::model::descriptor::LayerDescriptor;
 use crate::model::timestamp::Timestamp;
+use crate::oci::layer::LayerError;
 use crate::oci::layer::LayerTar;
 use crate::oci::layer::compression::Compression;
 use crate::oci::layer::write_layer;
@@ -33,7 +34,10 @@ pub fn begin(blobs: Blobs) -> BeginLayer {
         let (sender, receiver) = sync_channel(CHUNKS_MAX);
         let blobs = blobs.clone();
         let writer = std::thread::Builder::new().spawn(move || write(&blobs, &receiver))?;
-        Ok(Box::new(Pushed { sender, writer }) as Box<dyn LayerSink>)
+        Ok(Box::new(Pushed {
+            sender,
+            writer: Some(writer),
+        }) as Box<dyn LayerSink>)
     })
 }
 
@@ -46,7 +50,7 @@ enum Part {
 /// A layer that takes entries as they come, while `write_layer` asks for them on a thread of its own.
 struct Pushed {
     sender: SyncSender<Part>,
-    writer: JoinHandle<io::Result<LayerDescriptor>>,
+    writer: Option<JoinHandle<io::Result<LayerDescriptor>>>,
 }
 
 impl EntrySink for Pushed {
@@ -57,7 +61,9 @@ impl EntrySink for Pushed {
         }
         loop {
             let mut chunk = Vec::new();
-            (&mut *contents).take(CHUNK_BYTES as u64).read_to_end(&mut chunk)?;
+            (&mut *contents)
+                .take(CHUNK_BYTES as u64)
+                .read_to_end(&mut chunk)?;
             let is_end = chunk.is_empty();
             self.send(Part::Chunk(chunk))?;
             if is_end {
@@ -68,32 +74,68 @@ impl EntrySink for Pushed {
 }
 
 impl Pushed {
-    fn send(&self, part: Part) -> io::Result<()> {
-        // The writer tells in `finish` why it has gone.
-        self.sender.send(part).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))
+    fn send(&mut self, part: Part) -> io::Result<()> {
+        if self.sender.send(part).is_ok() {
+            return Ok(());
+        }
+        // The writer has gone; why is what it came to.
+        self.outcome()?;
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn outcome(&mut self) -> io::Result<LayerDescriptor> {
+        let writer = self.writer.take().ok_or(io::ErrorKind::BrokenPipe)?;
+        writer
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }
 
 impl LayerSink for Pushed {
     fn finish(self: Box<Self>) -> io::Result<LayerDescriptor> {
-        drop(self.sender);
-        self.writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        let Self { sender, writer } = *self;
+        drop(sender);
+        let writer = writer.ok_or(io::ErrorKind::BrokenPipe)?;
+        writer
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }
 
 fn write(blobs: &Blobs, parts: &Receiver<Part>) -> io::Result<LayerDescriptor> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let written = write_layer(blobs.directory(), Compression::default(), threads, |tar| append_all(tar, parts));
-    let written = written.map_err(io::Error::other)?;
-    blobs.commit(written.blob, &written.descriptor.blob).map_err(io::Error::other)?;
+    let written = write_layer(blobs.directory(), Compression::default(), threads, |tar| {
+        append_all(tar, parts)
+    });
+    let written = written.map_err(|error| as_io(&error))?;
+    blobs
+        .commit(written.blob, &written.descriptor.blob)
+        .map_err(io::Error::other)?;
     Ok(written.descriptor)
+}
+
+/// The error as the trait wants it; what kind it is must stay known.
+fn as_io(error: &LayerError) -> io::Error {
+    let kind = match error {
+        LayerError::Write { source, .. } => source.kind(),
+        LayerError::Contents(_) => io::ErrorKind::Other,
+    };
+    io::Error::new(kind, error.to_string())
 }
 
 fn append_all(tar: &mut LayerTar<'_>, parts: &Receiver<Part>) -> Result<(), TreeError> {
     while let Ok(part) = parts.recv() {
         let Part::Entry(header) = part else { continue };
         if matches!(header.kind, Kind::File { .. }) {
-            tar.append(&header, &mut Chunks { parts, chunk: Vec::new(), read: 0, has_ended: false })?;
+            tar.append(
+                &header,
+                &mut Chunks {
+                    parts,
+                    chunk: Vec::new(),
+                    read: 0,
+                    has_ended: false,
+                },
+            )?;
         } else {
             tar.append_empty(&header)?;
         }
@@ -132,8 +174,12 @@ fn tar_header(header: &EntryHeader) -> Header {
     let kind = match &header.kind {
         EntryKind::File { size } => Kind::File { size: *size },
         EntryKind::Directory => Kind::Directory,
-        EntryKind::Symlink { target } => Kind::Symlink { target: target.clone() },
-        EntryKind::Hardlink { target } => Kind::Hardlink { target: target.clone() },
+        EntryKind::Symlink { target } => Kind::Symlink {
+            target: target.clone(),
+        },
+        EntryKind::Hardlink { target } => Kind::Hardlink {
+            target: target.clone(),
+        },
     };
     Header {
         path: header.path.clone(),
@@ -152,7 +198,14 @@ mod tests {
     use crate::store::Store;
 
     fn header(path: &str, size: u64) -> EntryHeader {
-        EntryHeader { path: path.into(), kind: EntryKind::File { size }, mode: 0o644, uid: 0, gid: 0, mtime: 1 }
+        EntryHeader {
+            path: path.into(),
+            kind: EntryKind::File { size },
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+            mtime: 1,
+        }
     }
 
     #[test]
@@ -161,12 +214,17 @@ mod tests {
         let blobs = Store::open(&folder.path().join("home")).unwrap().blobs().unwrap();
         let large = vec![7; 3 * CHUNK_BYTES + 5];
         let mut layer = begin(blobs.clone())().unwrap();
-        layer.entry(&header("a", large.len() as u64), &mut large.as_slice()).unwrap();
+        layer
+            .entry(&header("a", large.len() as u64), &mut large.as_slice())
+            .unwrap();
         layer.entry(&header("b", 0), &mut io::empty()).unwrap();
         let descriptor = layer.finish().unwrap();
 
         let (diff_id, _) = diff_id_of(|tar| {
-            tar.append(&tar_header(&header("a", large.len() as u64)), &mut large.as_slice())?;
+            tar.append(
+                &tar_header(&header("a", large.len() as u64)),
+                &mut large.as_slice(),
+            )?;
             tar.append(&tar_header(&header("b", 0)), &mut io::empty())?;
             Ok(())
         })

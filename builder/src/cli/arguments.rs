@@ -8,6 +8,9 @@ use clap::Parser;
 use clap::Subcommand;
 use clap::ValueEnum;
 
+/// The heading of the options that every command has.
+const EVERYWHERE: &str = "Options of every command";
+
 /// Source code in, a layered OCI image out: with Cloud Native Buildpacks, and without a daemon, root or Kubernetes.
 #[derive(Debug, Parser)]
 #[command(name = "packhorse", version, max_term_width = 100, propagate_version = true)]
@@ -17,15 +20,29 @@ pub struct Arguments {
     pub command: Command,
 
     /// Where packhorse keeps what it keeps [default: ~/.local/share/packhorse]
-    #[arg(long, env = "PACKHORSE_HOME", global = true, value_name = "DIRECTORY", hide_env_values = true)]
+    #[arg(
+        long,
+        env = "PACKHORSE_HOME",
+        global = true,
+        value_name = "DIRECTORY",
+        hide_env_values = true,
+        help_heading = EVERYWHERE
+    )]
     pub home: Option<PathBuf>,
 
     /// How progress is shown
-    #[arg(long, global = true, value_enum, default_value_t = Progress::Auto, value_name = "HOW")]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t = Progress::Auto,
+        value_name = "HOW",
+        help_heading = EVERYWHERE
+    )]
     pub progress: Progress,
 
     /// Print only the result
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, help_heading = EVERYWHERE)]
     pub quiet: bool,
 }
 
@@ -104,7 +121,12 @@ pub struct BuildArguments {
     pub keep_git: bool,
 
     /// The image's time of creation, in seconds since 1970 [default: the commit's time, else 1980]
-    #[arg(long, env = "SOURCE_DATE_EPOCH", value_name = "SECONDS", hide_env_values = true)]
+    #[arg(
+        long,
+        env = "SOURCE_DATE_EPOCH",
+        value_name = "SECONDS",
+        hide_env_values = true
+    )]
     pub creation_time: Option<i64>,
 
     /// How long the build may take: 90s, 20m, 1h
@@ -143,15 +165,15 @@ pub struct PlanArguments {
 /// Arguments of `run`.
 #[derive(Debug, Args)]
 pub struct RunArguments {
-    /// A name in the local store, or oci:DIRECTORY
+    /// A name in the local store, or oci:DIRECTORY[:NAME]
     pub image: String,
 
     /// Publish a port of the image on this machine's loopback: [LOCAL:]PORT
     #[arg(long, short, value_name = "[LOCAL:]PORT")]
     pub publish: Vec<String>,
 
-    /// A variable for the process: NAME=VALUE
-    #[arg(long, short, value_name = "NAME=VALUE")]
+    /// A variable for the process: NAME=VALUE, or NAME alone for the value it has here
+    #[arg(long, short, value_name = "NAME[=VALUE]")]
     pub env: Vec<String>,
 
     /// The process type to start [default: the image's own]
@@ -166,7 +188,7 @@ pub struct RunArguments {
 /// Arguments of `inspect`.
 #[derive(Debug, Args)]
 pub struct InspectArguments {
-    /// A name in the local store, oci:DIRECTORY, or REGISTRY/APP:TAG
+    /// A name in the local store, oci:DIRECTORY[:NAME], or REGISTRY/APP:TAG
     pub image: String,
 
     /// Print everything as JSON
@@ -227,8 +249,13 @@ fn duration(text: &str) -> Result<Duration, String> {
         "d" => 86_400,
         _ => return Err(format!("`{unit}` is no unit of time: use s, m, h or d")),
     };
-    let number: u64 = number.parse().map_err(|_| "a duration is a whole number and a unit: 90s, 20m, 1h".to_owned())?;
-    number.checked_mul(seconds_each).map(Duration::from_secs).ok_or_else(|| "too long".to_owned())
+    let number: u64 = number
+        .parse()
+        .map_err(|_| "a duration is a whole number and a unit: 90s, 20m, 1h".to_owned())?;
+    number
+        .checked_mul(seconds_each)
+        .map(Duration::from_secs)
+        .ok_or_else(|| "too long".to_owned())
 }
 
 fn size(text: &str) -> Result<u64, String> {
@@ -241,12 +268,19 @@ fn size(text: &str) -> Result<u64, String> {
         "T" | "t" => 40,
         _ => return Err(format!("`{unit}` is no unit of size: use K, M, G or T")),
     };
-    let number: u64 = number.parse().map_err(|_| "a size is a whole number and a unit: 512M, 4G".to_owned())?;
-    number.checked_mul(1 << shift).ok_or_else(|| "too large".to_owned())
+    let number: u64 = number
+        .parse()
+        .map_err(|_| "a size is a whole number and a unit: 512M, 4G".to_owned())?;
+    number
+        .checked_mul(1 << shift)
+        .ok_or_else(|| "too large".to_owned())
 }
 
 fn split_unit(text: &str) -> (&str, &str) {
-    text.split_at(text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len()))
+    text.split_at(
+        text.find(|letter: char| !letter.is_ascii_digit())
+            .unwrap_or(text.len()),
+    )
 }
 
 #[cfg(test)]
@@ -259,11 +293,52 @@ mod tests {
         Arguments::command().debug_assert();
     }
 
+    /// The help of a subcommand as a terminal of 80 columns shows it.
+    fn help(path: &[&str]) -> String {
+        let mut command = Arguments::command().term_width(80);
+        command.build();
+        let mut found = &mut command;
+        for name in path {
+            found = found.find_subcommand_mut(name).unwrap();
+        }
+        let name = ["packhorse", path.join(" ").as_str()].join(" ");
+        let mut found = found.clone().term_width(80).bin_name(name.trim_end());
+        found.render_long_help().to_string()
+    }
+
+    #[test]
+    fn the_help_reads_well_at_80_columns() {
+        let paths: [&[&str]; 11] = [
+            &[],
+            &["build"],
+            &["plan"],
+            &["run"],
+            &["inspect"],
+            &["base"],
+            &["base", "create"],
+            &["base", "inspect"],
+            &["cache"],
+            &["cache", "list"],
+            &["cache", "prune"],
+        ];
+        for path in paths {
+            let text = help(path);
+            let longest = text.lines().map(|line| line.chars().count()).max().unwrap_or(0);
+            assert!(longest <= 80, "{path:?}: a line has {longest} columns\n{text}");
+            insta::assert_snapshot!(
+                format!("help {}", path.join(" ")).trim_end().replace(' ', "_"),
+                text
+            );
+        }
+    }
+
     #[test]
     fn durations_and_sizes_have_units() {
         assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
         assert_eq!(duration("20m"), Ok(Duration::from_secs(1200)));
-        assert!(duration("1w").is_err() && duration("m").is_err() && duration("99999999999999999999s").is_err());
+        assert!(
+            duration("1w").is_err() && duration("m").is_err() && duration("99999999999999999999s").is_err()
+        );
         assert_eq!(size("4G"), Ok(4 << 30));
         assert_eq!(size("512MiB"), Ok(512 << 20));
         assert!(size("1X").is_err() && size("").is_err() && size("99999999T").is_err());

@@ -31,14 +31,19 @@ pub fn run(arguments: BuildArguments, config: &Config, manner: Manner) -> Result
     let toolbox = Toolbox::open(config, &insecure, tools::watcher(Renderer::new(manner)))?;
     let runtime = tools::runtime()?;
     toolbox.clean_up();
-    let outcome = runtime.block_on(interrupt::or_ended(&toolbox.cancel, build_image(&request, &toolbox.tools())));
+    let outcome = runtime.block_on(interrupt::or_ended(
+        &toolbox.cancel,
+        build_image(&request, &toolbox.tools()),
+    ));
     if let Some(directory) = &request.report_directory {
         report::write(directory, &request, &outcome)?;
     }
     let receipt = outcome?;
     match manner {
         Manner::Quiet => render::result(&receipt.digest.to_string()),
-        Manner::Json => render::json(&serde_json::json!({ "event": "succeeded", "receipt": receipt, "unchanged": receipt.unchanged })),
+        Manner::Json => render::json(
+            &serde_json::json!({ "event": "succeeded", "receipt": receipt, "unchanged": receipt.unchanged }),
+        ),
         Manner::Plain | Manner::Terminal => render::result(&words::summary(&receipt, started.elapsed())),
     }
     Ok(0)
@@ -46,7 +51,11 @@ pub fn run(arguments: BuildArguments, config: &Config, manner: Manner) -> Result
 
 fn request(arguments: BuildArguments, config: &Config) -> Result<BuildRequest, CommandError> {
     let source = source(&arguments.source)?;
-    let tags = arguments.tag.iter().map(|tag| tag.parse()).collect::<Result<Vec<ImageReference>, _>>()?;
+    let tags = arguments
+        .tag
+        .iter()
+        .map(|tag| tag.parse())
+        .collect::<Result<Vec<ImageReference>, _>>()?;
     let outputs = outputs_of(&arguments.output, &tags, &local_name(&source))?;
     Ok(BuildRequest {
         outputs,
@@ -69,11 +78,16 @@ fn request(arguments: BuildArguments, config: &Config) -> Result<BuildRequest, C
 
 /// What the first argument means.
 pub(super) fn source(arguments: &SourceArguments) -> Result<SourceSpec, CommandError> {
-    Ok(SourceSpec::parse(&arguments.source, |path| Path::new(path).exists())?)
+    Ok(SourceSpec::parse(&arguments.source, |path| {
+        Path::new(path).exists()
+    })?)
 }
 
 /// The variables of `--env`; a later one of the same name wins.
-pub(super) fn environment(arguments: &SourceArguments, config: &Config) -> Result<Vec<(String, String)>, CommandError> {
+pub(super) fn environment(
+    arguments: &SourceArguments,
+    config: &Config,
+) -> Result<Vec<(String, String)>, CommandError> {
     let mut environment: Vec<(String, String)> = Vec::new();
     for text in &arguments.env {
         let (name, value) = config.build_variable(text)?;
@@ -88,12 +102,25 @@ pub(super) fn environment(arguments: &SourceArguments, config: &Config) -> Resul
 fn local_name(source: &SourceSpec) -> String {
     let path = match source {
         SourceSpec::Directory { path, subdirectory } => {
-            let folder = subdirectory.as_ref().map_or_else(|| path.clone(), |below| path.join(below));
-            folder.canonicalize().unwrap_or(folder).to_string_lossy().into_owned()
+            let folder = subdirectory
+                .as_ref()
+                .map_or_else(|| path.clone(), |below| path.join(below));
+            folder
+                .canonicalize()
+                .unwrap_or(folder)
+                .to_string_lossy()
+                .into_owned()
         }
-        SourceSpec::Git(url) => url.subdirectory.clone().unwrap_or_else(|| url.location.path().to_owned()),
+        SourceSpec::Git(url) => url
+            .subdirectory
+            .clone()
+            .unwrap_or_else(|| url.location.path().to_owned()),
     };
     let last = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
     let name = last.strip_suffix(".git").unwrap_or(last);
-    if name.is_empty() { "app".to_owned() } else { name.to_owned() }
+    if name.is_empty() {
+        "app".to_owned()
+    } else {
+        name.to_owned()
+    }
 }

@@ -80,42 +80,60 @@ const SYSTEM_CA_FILES: [&str; 4] = [
 impl Config {
     /// Reads the process's environment and the operator's file. `home` is what `--home` says.
     pub fn read(home: Option<&Path>) -> anyhow::Result<Self> {
-        let environment = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value))).collect();
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+            .collect();
         Self::from_environment(home, environment)
     }
 
-    fn from_environment(home: Option<&Path>, environment: BTreeMap<String, OsString>) -> anyhow::Result<Self> {
-        let path_of = |name: &str| environment.get(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    fn from_environment(
+        home: Option<&Path>,
+        environment: BTreeMap<String, OsString>,
+    ) -> anyhow::Result<Self> {
+        let path_of = |name: &str| {
+            environment
+                .get(name)
+                .filter(|value| !value.is_empty())
+                .map(PathBuf::from)
+        };
         let user_home = path_of("HOME");
         let home = match (home, path_of("XDG_DATA_HOME"), &user_home) {
-            (Some(home), _, _) => std::path::absolute(home).with_context(|| format!("cannot use `{}`", home.display()))?,
+            (Some(home), _, _) => {
+                std::path::absolute(home).with_context(|| format!("cannot use `{}`", home.display()))?
+            }
             (None, Some(data), _) => data.join("packhorse"),
             (None, None, Some(user_home)) => user_home.join(".local/share/packhorse"),
-            (None, None, None) => anyhow::bail!("neither --home, PACKHORSE_HOME nor HOME says where to keep things"),
+            (None, None, None) => {
+                anyhow::bail!("neither --home, PACKHORSE_HOME nor HOME says where to keep things")
+            }
         };
         let configured = path_of("PACKHORSE_CONFIG");
         let usual = path_of("XDG_CONFIG_HOME")
             .or_else(|| Some(user_home.as_ref()?.join(".config")))
             .map(|folder| folder.join("packhorse/packhorse.toml"));
-        let file = match configured {
-            Some(path) => read_file(&path)?.with_context(|| format!("there is no `{}`", path.display()))?,
-            None => {
-                let mut found = None;
-                for path in usual.into_iter().chain([PathBuf::from("/etc/packhorse/packhorse.toml")]) {
-                    found = read_file(&path)?;
-                    if found.is_some() {
-                        break;
-                    }
-                }
-                found.unwrap_or_default()
-            }
+        let file = if let Some(path) = configured {
+            read_file(&path)?.with_context(|| format!("there is no `{}`", path.display()))?
+        } else {
+            first_file(
+                usual
+                    .into_iter()
+                    .chain([PathBuf::from("/etc/packhorse/packhorse.toml")]),
+            )?
         };
-        Ok(Self { home, user_home, environment, file })
+        Ok(Self {
+            home,
+            user_home,
+            environment,
+            file,
+        })
     }
 
     /// A variable's text; one that is empty or not UTF-8 counts as unset.
     pub fn variable(&self, name: &str) -> Option<&str> {
-        self.environment.get(name)?.to_str().filter(|value| !value.is_empty())
+        self.environment
+            .get(name)?
+            .to_str()
+            .filter(|value| !value.is_empty())
     }
 
     /// A variable's text under its upper-case or lower-case name, else what the operator's file says.
@@ -128,8 +146,18 @@ impl Config {
 
     /// The certificates of authorities that jobs get: the operator's file, `SSL_CERT_FILE`, else the system's.
     pub fn ca_file(&self) -> Option<PathBuf> {
-        let named = self.file.network.ca_file.clone().or_else(|| self.variable("SSL_CERT_FILE").map(PathBuf::from));
-        named.or_else(|| SYSTEM_CA_FILES.iter().map(PathBuf::from).find(|path| path.is_file()))
+        let named = self
+            .file
+            .network
+            .ca_file
+            .clone()
+            .or_else(|| self.variable("SSL_CERT_FILE").map(PathBuf::from));
+        named.or_else(|| {
+            SYSTEM_CA_FILES
+                .iter()
+                .map(PathBuf::from)
+                .find(|path| path.is_file())
+        })
     }
 
     /// The value for a variable of `--env`: what follows `=`, else the value it has here, else nothing.
@@ -144,11 +172,32 @@ impl Config {
     }
 }
 
+/// The first of the operator's files that there is.
+fn first_file(paths: impl Iterator<Item = PathBuf>) -> anyhow::Result<File> {
+    for path in paths {
+        if let Some(file) = read_file(&path)? {
+            return Ok(file);
+        }
+    }
+    Ok(File::default())
+}
+
 /// The operator's file at `path`, none if there is no such file.
 fn read_file(path: &Path) -> anyhow::Result<Option<File>> {
     match std::fs::read_to_string(path) {
-        Ok(text) => toml::from_str(&text).map(Some).with_context(|| format!("cannot read `{}`", path.display())),
-        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::NotADirectory) => Ok(None),
+        Ok(text) => toml::from_str(&text)
+            .map(Some)
+            .with_context(|| format!("cannot read `{}`", path.display())),
+        Err(error)
+            if matches!(
+                error.kind(),
+                std::io::ErrorKind::NotFound
+                    | std::io::ErrorKind::PermissionDenied
+                    | std::io::ErrorKind::NotADirectory
+            ) =>
+        {
+            Ok(None)
+        }
         Err(error) => Err(error).with_context(|| format!("cannot read `{}`", path.display())),
     }
 }
@@ -158,14 +207,23 @@ mod tests {
     use super::*;
 
     fn config(variables: &[(&str, &str)]) -> Config {
-        let environment = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())).collect();
+        let environment = variables
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).into()))
+            .collect();
         Config::from_environment(None, environment).unwrap()
     }
 
     #[test]
     fn the_data_directory_follows_the_environment() {
-        assert_eq!(config(&[("HOME", "/h")]).home, Path::new("/h/.local/share/packhorse"));
-        assert_eq!(config(&[("HOME", "/h"), ("XDG_DATA_HOME", "/d")]).home, Path::new("/d/packhorse"));
+        assert_eq!(
+            config(&[("HOME", "/h")]).home,
+            Path::new("/h/.local/share/packhorse")
+        );
+        assert_eq!(
+            config(&[("HOME", "/h"), ("XDG_DATA_HOME", "/d")]).home,
+            Path::new("/d/packhorse")
+        );
         assert!(Config::from_environment(None, BTreeMap::new()).is_err());
     }
 
@@ -173,14 +231,23 @@ mod tests {
     fn proxies_are_found_in_either_case() {
         let config = config(&[("HOME", "/h"), ("HTTPS_PROXY", "http://p:1"), ("no_proxy", "a,b")]);
         assert_eq!(config.proxy("https_proxy", None).as_deref(), Some("http://p:1"));
-        assert_eq!(config.proxy("no_proxy", Some(&"x".to_owned())).as_deref(), Some("a,b"));
-        assert_eq!(config.proxy("http_proxy", Some(&"x".to_owned())).as_deref(), Some("x"));
+        assert_eq!(
+            config.proxy("no_proxy", Some(&"x".to_owned())).as_deref(),
+            Some("a,b")
+        );
+        assert_eq!(
+            config.proxy("http_proxy", Some(&"x".to_owned())).as_deref(),
+            Some("x")
+        );
     }
 
     #[test]
     fn a_variable_without_a_value_takes_the_one_it_has_here() {
         let config = config(&[("HOME", "/h"), ("TOKEN", "t")]);
-        assert_eq!(config.build_variable("A=b=c").unwrap(), ("A".to_owned(), "b=c".to_owned()));
+        assert_eq!(
+            config.build_variable("A=b=c").unwrap(),
+            ("A".to_owned(), "b=c".to_owned())
+        );
         assert_eq!(config.build_variable("TOKEN").unwrap().1, "t");
         assert_eq!(config.build_variable("MISSING").unwrap().1, "");
         assert!(config.build_variable("=x").is_err() && config.build_variable("a/b=x").is_err());

@@ -23,18 +23,31 @@ impl CommandError {
     /// A failure outside of a build; `otherwise` is the exit code where its own code has none.
     pub fn of(failure: &dyn Failure, otherwise: u8) -> Self {
         let facts = failure.facts();
-        Self { message: failure.to_string(), hint: hint(facts.code), facts, exit_code: exit_code(facts, otherwise) }
+        Self {
+            message: failure.to_string(),
+            hint: hint(facts.code),
+            facts,
+            exit_code: exit_code(facts, otherwise),
+        }
     }
 
     /// What was typed cannot be meant.
     pub fn usage(message: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: hint("usage"), facts: Facts::user("usage"), exit_code: 2 }
+        Self {
+            message: message.into(),
+            hint: hint("usage"),
+            facts: Facts::user("usage"),
+            exit_code: 2,
+        }
     }
 }
 
 impl From<BuildError> for CommandError {
     fn from(error: BuildError) -> Self {
-        Self { exit_code: error.exit_code(), ..Self::of(&error, 1) }
+        Self {
+            exit_code: error.exit_code(),
+            ..Self::of(&error, 1)
+        }
     }
 }
 
@@ -68,4 +81,10 @@ from_failures! {
     crate::oci::layout::LayoutError => 1,
     crate::registry::error::RegistryError => 1,
     crate::network::publish::PublishError => 1,
+    crate::network::gateway::GatewayError => 1,
+    crate::cli::inspect::image::ImageError => 1,
+    crate::cli::report::ReportError => 1,
+    crate::cli::base::NoBase => 1,
+    crate::oci::config::ConfigError => 1,
+    crate::store::copy::CopyError => 1,
 }

@@ -9,12 +9,17 @@ use crate::events::Cancelled;
 
 /// Runs `work` to its end, or to the first signal that asks the process to stop. Dropping what was under way removes
 /// what it has made.
-pub async fn or_ended<T>(cancel: &Cancel, work: impl Future<Output = Result<T, BuildError>>) -> Result<T, BuildError> {
+pub async fn or_ended<T>(
+    cancel: &Cancel,
+    work: impl Future<Output = Result<T, BuildError>>,
+) -> Result<T, BuildError> {
     // The signals are taken by a task of their own, since `work` blocks this one.
     let (asked, mut was_asked) = tokio::sync::watch::channel(false);
     let token = cancel.clone();
     let listening = tokio::spawn(async move {
-        let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+        let (Ok(mut interrupt), Ok(mut terminate)) =
+            (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+        else {
             return;
         };
         tokio::select! {
@@ -31,5 +36,9 @@ pub async fn or_ended<T>(cancel: &Cancel, work: impl Future<Output = Result<T, B
     };
     listening.abort();
     // Whatever failed because it was told to end was interrupted.
-    if cancel.is_cancelled() && outcome.is_err() { Err(BuildError::Cancelled(Cancelled)) } else { outcome }
+    if cancel.is_cancelled() && outcome.is_err() {
+        Err(BuildError::Cancelled(Cancelled))
+    } else {
+        outcome
+    }
 }

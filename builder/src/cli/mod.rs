@@ -64,7 +64,10 @@ fn run(arguments: Arguments, manner: Manner) -> Result<u8, CommandError> {
 /// What goes wrong inside is shown on request: `RUST_LOG=packhorse=debug`.
 fn trace() {
     let filter = tracing_subscriber::EnvFilter::from_default_env();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
 }
 
 fn exit_with(code: i32) -> ExitCode {

@@ -1,5 +1,9 @@
 //! The only file that writes to the terminal: events, results and errors; plain, with moving lines, or as JSON.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is where the program speaks")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this is where the program speaks"
+)]
 
 use std::collections::HashMap;
 use std::collections::HashSet;
@@ -69,7 +73,10 @@ const LINE_BYTES_MAX: usize = 64 << 10;
 impl Renderer {
     /// A renderer that speaks in `manner`.
     pub fn new(manner: Manner) -> Self {
-        Self { manner, state: Mutex::default() }
+        Self {
+            manner,
+            state: Mutex::default(),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -94,12 +101,21 @@ impl State {
             Event::PhaseStarted { phase } => self.line(&format!("{}", style(phase).for_stderr().bold())),
             Event::PhaseEnded { phase, elapsed } => {
                 self.end_transfers();
-                self.line(&style(format!("{phase} took {}", words::seconds(elapsed))).for_stderr().dim().to_string());
+                self.line(
+                    &style(format!("{phase} took {}", words::seconds(elapsed)))
+                        .for_stderr()
+                        .dim()
+                        .to_string(),
+                );
             }
-            Event::BuildpackStarted { buildpack } => self.line(&format!("  {}", style(buildpack).for_stderr().cyan())),
+            Event::BuildpackStarted { buildpack } => {
+                self.line(&format!("  {}", style(buildpack).for_stderr().cyan()));
+            }
             Event::Output { buildpack, text, .. } => self.output(buildpack, &text),
             Event::Decision { text } => self.line(&format!("  {text}")),
-            Event::Warning { text } => self.line(&format!("  {} {text}", style("warning:").for_stderr().yellow())),
+            Event::Warning { text } => {
+                self.line(&format!("  {} {text}", style("warning:").for_stderr().yellow()));
+            }
             Event::Layer { .. } => {}
             Event::Progress { what, done, total } => self.progress(what, done, total, is_terminal),
         }
@@ -147,7 +163,11 @@ impl State {
             return;
         }
         let bar = self.bars.entry(what).or_insert_with_key(|what| {
-            self.area.add(ProgressBar::new(total.unwrap_or(0)).with_style(bar_style(total.is_some())).with_message(what.clone()))
+            self.area.add(
+                ProgressBar::new(total.unwrap_or(0))
+                    .with_style(bar_style(total.is_some()))
+                    .with_message(what.clone()),
+            )
         });
         if let Some(total) = total {
             bar.set_length(total);
@@ -191,7 +211,9 @@ pub fn result(text: &str) {
 /// Bytes of a process that runs for the user, as they come.
 pub fn pass_through(stream: crate::events::Stream, bytes: &[u8]) {
     let _reader_gone = match stream {
-        crate::events::Stream::Stdout => std::io::stdout().write_all(bytes).and_then(|()| std::io::stdout().flush()),
+        crate::events::Stream::Stdout => std::io::stdout()
+            .write_all(bytes)
+            .and_then(|()| std::io::stdout().flush()),
         crate::events::Stream::Stderr => std::io::stderr().write_all(bytes),
     };
 }

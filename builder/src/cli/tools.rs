@@ -50,7 +50,10 @@ impl Toolbox {
     /// Makes the tools. Must be called while the process has one thread: a plain user's process becomes root of a
     /// namespace of its own here.
     pub fn open(config: &Config, insecure: &[String], watcher: Watcher) -> Result<Self, CommandError> {
-        let search_path = config.environment.get("PATH").map(|path| OsStr::new(path.as_os_str()));
+        let search_path = config
+            .environment
+            .get("PATH")
+            .map(|path| OsStr::new(path.as_os_str()));
         let identity = identity::enter(&Surroundings::read(search_path, config.variable("USER")))?;
         let store = Store::open(&config.home)?;
         let http_settings = http_settings(config, insecure);
@@ -128,7 +131,13 @@ fn http_settings(config: &Config, insecure: &[String]) -> HttpSettings {
             no_proxy: config.proxy("no_proxy", network.no_proxy.as_ref()),
         },
         mirrors: config.file.mirrors.iter().map(mirror).collect(),
-        plain_http_hosts: config.file.insecure_registries.iter().chain(insecure).cloned().collect(),
+        plain_http_hosts: config
+            .file
+            .insecure_registries
+            .iter()
+            .chain(insecure)
+            .cloned()
+            .collect(),
         ..HttpSettings::default()
     }
 }
@@ -141,7 +150,9 @@ fn credential_files(config: &Config) -> Vec<PathBuf> {
         .or_else(|| Some(config.user_home.as_ref()?.join(".docker")))
         .map(|folder| folder.join("config.json"));
     let named = config.variable("REGISTRY_AUTH_FILE").map(PathBuf::from);
-    let containers = config.variable("XDG_RUNTIME_DIR").map(|folder| PathBuf::from(folder).join("containers/auth.json"));
+    let containers = config
+        .variable("XDG_RUNTIME_DIR")
+        .map(|folder| PathBuf::from(folder).join("containers/auth.json"));
     [named, docker, containers].into_iter().flatten().collect()
 }
 
@@ -152,22 +163,37 @@ fn with_ssh(settings: GitSettings, config: &Config) -> GitSettings {
         (None, Some(program)) => vec![program.into()],
         (None, None) => settings.ssh_command.clone(),
     };
-    GitSettings { ssh_command, ..settings }
+    GitSettings {
+        ssh_command,
+        ..settings
+    }
 }
 
 fn builder_settings(config: &Config, identity: Identity) -> Result<BuilderSettings, CommandError> {
     let defaults = Mirrors::default();
-    let named = |variable: &str, file: &Option<String>| config.variable(variable).map(str::to_owned).or_else(|| file.clone());
+    let named = |variable: &str, file: &Option<String>| {
+        config
+            .variable(variable)
+            .map(str::to_owned)
+            .or_else(|| file.clone())
+    };
     let mirrors = Mirrors {
         main: named("PACKHORSE_DEBIAN_MIRROR", &config.file.base.mirror).unwrap_or(defaults.main),
-        security: named("PACKHORSE_DEBIAN_SECURITY_MIRROR", &config.file.base.security_mirror).unwrap_or(defaults.security),
+        security: named(
+            "PACKHORSE_DEBIAN_SECURITY_MIRROR",
+            &config.file.base.security_mirror,
+        )
+        .unwrap_or(defaults.security),
         snapshot: defaults.snapshot,
     };
     Ok(BuilderSettings {
         mirrors,
         identity,
         ca_file: config.ca_file(),
-        network: NetworkPolicy::Public(PublicPolicy { trusted_hosts: mirror_hosts(config), ..PublicPolicy::default() }),
+        network: NetworkPolicy::Public(PublicPolicy {
+            trusted_hosts: mirror_hosts(config),
+            ..PublicPolicy::default()
+        }),
         proxy: upstream_proxy(config)?,
         now: now(),
     })
@@ -175,7 +201,9 @@ fn builder_settings(config: &Config, identity: Identity) -> Result<BuilderSettin
 
 /// Hosts of the operator's mirror table: jobs may reach them wherever they are.
 fn mirror_hosts(config: &Config) -> Vec<String> {
-    let host = |mirror: &crate::cli::config::MirrorFile| Some(reqwest::Url::parse(&mirror.target).ok()?.host_str()?.to_owned());
+    let host = |mirror: &crate::cli::config::MirrorFile| {
+        Some(reqwest::Url::parse(&mirror.target).ok()?.host_str()?.to_owned())
+    };
     config.file.mirrors.iter().filter_map(host).collect()
 }
 
@@ -185,7 +213,11 @@ fn upstream_proxy(config: &Config) -> Result<UpstreamProxy, CommandError> {
         let Some(text) = config.proxy(name, file) else {
             return Ok(None);
         };
-        let with_scheme = if text.contains("://") { text } else { format!("http://{text}") };
+        let with_scheme = if text.contains("://") {
+            text
+        } else {
+            format!("http://{text}")
+        };
         reqwest::Url::parse(&with_scheme)
             .map(Some)
             .map_err(|error| CommandError::usage(format!("the proxy in {name} is no URL: {error}")))
@@ -195,7 +227,13 @@ fn upstream_proxy(config: &Config) -> Result<UpstreamProxy, CommandError> {
         https: url("https_proxy", network.https_proxy.as_ref())?,
         no_proxy: config
             .proxy("no_proxy", network.no_proxy.as_ref())
-            .map(|hosts| hosts.split(',').map(|host| host.trim().to_owned()).filter(|host| !host.is_empty()).collect())
+            .map(|hosts| {
+                hosts
+                    .split(',')
+                    .map(|host| host.trim().to_owned())
+                    .filter(|host| !host.is_empty())
+                    .collect()
+            })
             .unwrap_or_default(),
     })
 }
@@ -203,7 +241,9 @@ fn upstream_proxy(config: &Config) -> Result<UpstreamProxy, CommandError> {
 /// The one place that reads the clock.
 #[expect(clippy::disallowed_methods, reason = "commands hand the time to the library")]
 fn now() -> Timestamp {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
     Timestamp(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
 }
 

@@ -18,7 +18,11 @@ pub fn bytes(count: u64) -> String {
         value /= 1000.0;
         unit += 1;
     }
-    if unit == 0 { format!("{count} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+    if unit == 0 {
+        format!("{count} B")
+    } else {
+        format!("{value:.1} {}", UNITS[unit])
+    }
 }
 
 /// A duration as a person reads it: `8 ms`, `1.4 s`, `2 m 05 s`.
@@ -36,13 +40,19 @@ pub fn seconds(elapsed: Duration) -> String {
 pub fn summary(receipt: &Receipt, elapsed: Duration) -> String {
     let mut text = String::new();
     if receipt.unchanged {
-        line(&mut text, &format!("nothing changed: the image is as it was ({})", seconds(elapsed)));
+        line(
+            &mut text,
+            &format!("nothing changed: the image is as it was ({})", seconds(elapsed)),
+        );
     } else {
         line(&mut text, "layers");
         for layer in &receipt.layers {
             line(&mut text, &layer_line(layer));
         }
-        line(&mut text, &format!("time   {} in all: {}", seconds(elapsed), phases(&receipt.phases)));
+        line(
+            &mut text,
+            &format!("time   {} in all: {}", seconds(elapsed), phases(&receipt.phases)),
+        );
     }
     for output in &receipt.outputs {
         line(&mut text, &format!("image  {output}"));
@@ -58,11 +68,19 @@ fn layer_line(layer: &LayerReceipt) -> String {
         LayerOutcome::Base => "base",
     };
     let hex = layer.diff_id.0.hex();
-    format!("  {outcome:<6} {:>9}  {}  {}", bytes(layer.size), &hex[..12], layer.name)
+    format!(
+        "  {outcome:<6} {:>9}  {}  {}",
+        bytes(layer.size),
+        &hex[..12],
+        layer.name
+    )
 }
 
 fn phases(phases: &[(Phase, Duration)]) -> String {
-    let each: Vec<String> = phases.iter().map(|(phase, elapsed)| format!("{phase} {}", seconds(*elapsed))).collect();
+    let each: Vec<String> = phases
+        .iter()
+        .map(|(phase, elapsed)| format!("{phase} {}", seconds(*elapsed)))
+        .collect();
     each.join(", ")
 }
 
@@ -77,7 +95,13 @@ mod tests {
 
     #[test]
     fn bytes_and_seconds_are_short() {
-        for (count, text) in [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (999_999, "1.0 MB"), (4_200_000, "4.2 MB")] {
+        for (count, text) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.0 kB"),
+            (999_999, "1.0 MB"),
+            (4_200_000, "4.2 MB"),
+        ] {
             assert_eq!(bytes(count), text);
         }
         for (elapsed, text) in [(8, "8 ms"), (1400, "1.4 s"), (125_000, "2 m 05 s")] {

@@ -75,14 +75,18 @@ pub fn exit_code(facts: Facts, otherwise: u8) -> u8 {
         ("interrupted", _) => 130,
         _ if facts.temporary => 75,
         (_, Kind::Bug) => 70,
-        ("reference_invalid" | "output_invalid" | "source_invalid", _) => 2,
+        ("reference_invalid" | "output_invalid", _) => 2,
         ("buildpack_api_unsupported", _) => 12,
+        ("source_not_found", _) => 10,
         ("buildpack_missing", _) => 1,
         ("no_buildpack_detected", _) => 20,
         ("detect_errored", _) => 21,
         ("buildpack_failed" | "buildpack_timed_out" | "buildpack_out_of_memory", _) => 51,
         ("sandbox_forbidden", _) => 77,
-        (code, _) if code.starts_with("push_") => 65,
+        (code, _) if code.starts_with("push_") || code.starts_with("registry_") => 65,
         _ => otherwise,
     }
 }
+
+#[cfg(test)]
+mod codes;

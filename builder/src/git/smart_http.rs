@@ -261,15 +261,6 @@ fn converse(
     authorization: Option<&str>,
     sender: &SyncSender<Piece>,
 ) {
-    // reqwest's body looks at a clock of tokio even when it is read outside of its runtime; here is one. Nothing turns
-    // it, so the bound on silence is our own, in `Exchange::next`.
-    let Ok(clock) = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-    else {
-        return;
-    };
-    let _entered = clock.enter();
     let mut headers = vec![("User-Agent", USER_AGENT), ("Cache-Control", "no-cache")];
     headers.extend(authorization.map(|authorization| ("Authorization", authorization)));
     let answer = match kind {

@@ -61,14 +61,38 @@ mod tests {
         let base = inputs().key(lock);
         assert_eq!(base, inputs().key(lock));
         let others = [
-            KeyInputs { program: ["a", "c"], ..inputs() },
-            KeyInputs { source: "other".to_owned(), ..inputs() },
-            KeyInputs { remote: Some("https://git.example/app".to_owned()), ..inputs() },
-            KeyInputs { revision: Some("0".repeat(40)), ..inputs() },
-            KeyInputs { created: Timestamp(0), ..inputs() },
-            KeyInputs { buildpacks: vec![Digest::of(b"x")], ..inputs() },
-            KeyInputs { environment: Vec::new(), ..inputs() },
-            KeyInputs { options: [true, false], ..inputs() },
+            KeyInputs {
+                program: ["a", "c"],
+                ..inputs()
+            },
+            KeyInputs {
+                source: "other".to_owned(),
+                ..inputs()
+            },
+            KeyInputs {
+                remote: Some("https://git.example/app".to_owned()),
+                ..inputs()
+            },
+            KeyInputs {
+                revision: Some("0".repeat(40)),
+                ..inputs()
+            },
+            KeyInputs {
+                created: Timestamp(0),
+                ..inputs()
+            },
+            KeyInputs {
+                buildpacks: vec![Digest::of(b"x")],
+                ..inputs()
+            },
+            KeyInputs {
+                environment: Vec::new(),
+                ..inputs()
+            },
+            KeyInputs {
+                options: [true, false],
+                ..inputs()
+            },
         ];
         for other in others {
             assert_ne!(base, other.key(lock), "{other:?}");

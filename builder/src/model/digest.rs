@@ -125,13 +125,22 @@ mod tests {
     #[test]
     fn a_digest_survives_its_text() {
         let digest = Digest::of(b"");
-        assert_eq!(digest.to_string(), "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+        assert_eq!(
+            digest.to_string(),
+            "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+        );
         assert_eq!(digest.to_string().parse(), Ok(digest));
     }
 
     #[test]
     fn what_is_no_digest_is_refused() {
-        for text in ["", "sha256:", "sha512:00", "e3b0", "sha256:E3B0C44298FC1C149AFBF4C8996FB92427AE41E4649B934CA495991B7852B855"] {
+        for text in [
+            "",
+            "sha256:",
+            "sha512:00",
+            "e3b0",
+            "sha256:E3B0C44298FC1C149AFBF4C8996FB92427AE41E4649B934CA495991B7852B855",
+        ] {
             assert!(text.parse::<Digest>().is_err(), "{text}");
         }
         let not_ascii = format!("sha256:{}é", "a".repeat(62));

@@ -25,22 +25,38 @@ pub struct Facts {
 impl Facts {
     /// A final failure that the user can mend.
     pub const fn user(code: &'static str) -> Self {
-        Self { kind: Kind::User, temporary: false, code }
+        Self {
+            kind: Kind::User,
+            temporary: false,
+            code,
+        }
     }
 
     /// A final failure of the machine, the network or a server.
     pub const fn platform(code: &'static str) -> Self {
-        Self { kind: Kind::Platform, temporary: false, code }
+        Self {
+            kind: Kind::Platform,
+            temporary: false,
+            code,
+        }
     }
 
     /// A failure of the machine, the network or a server that may pass by itself.
     pub const fn temporary(code: &'static str) -> Self {
-        Self { kind: Kind::Platform, temporary: true, code }
+        Self {
+            kind: Kind::Platform,
+            temporary: true,
+            code,
+        }
     }
 
     /// A failure that only a change of packhorse mends.
     pub const fn bug(code: &'static str) -> Self {
-        Self { kind: Kind::Bug, temporary: false, code }
+        Self {
+            kind: Kind::Bug,
+            temporary: false,
+            code,
+        }
     }
 }
 

@@ -43,7 +43,11 @@ impl Failure for OutputError {
 /// Joins what `--output` and `--tag` say: the registry is the default with a tag, the local store without both.
 ///
 /// `local_name` is the app's name, used when the image goes to the local store.
-pub fn outputs_of(outputs: &[String], tags: &[ImageReference], local_name: &str) -> Result<Vec<Output>, OutputError> {
+pub fn outputs_of(
+    outputs: &[String],
+    tags: &[ImageReference],
+    local_name: &str,
+) -> Result<Vec<Output>, OutputError> {
     if outputs.is_empty() && tags.is_empty() {
         return Ok(vec![Output::Local(local_name.to_owned())]);
     }
@@ -58,9 +62,15 @@ pub fn outputs_of(outputs: &[String], tags: &[ImageReference], local_name: &str)
                 return Err(OutputError::RegistryWithoutTag);
             }
             all.extend(to_registry());
-        } else if let Some(directory) = output.strip_prefix("oci:").filter(|directory| !directory.is_empty()) {
+        } else if let Some(directory) = output
+            .strip_prefix("oci:")
+            .filter(|directory| !directory.is_empty())
+        {
             let name = tags.first().and_then(|tag| tag.tag().map(str::to_owned));
-            all.push(Output::Layout { directory: PathBuf::from(directory), name });
+            all.push(Output::Layout {
+                directory: PathBuf::from(directory),
+                name,
+            });
         } else {
             return Err(OutputError::Unknown(output.clone()));
         }

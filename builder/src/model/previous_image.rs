@@ -30,12 +30,19 @@ impl PreviousImage {
         if blobs.len() != diff_ids.len() {
             return None;
         }
-        Some(Self { label, layers: diff_ids.into_iter().zip(blobs).collect() })
+        Some(Self {
+            label,
+            layers: diff_ids.into_iter().zip(blobs).collect(),
+        })
     }
 
     /// The layer `name` of a buildpack: its diffID and its blob.
     pub fn buildpack_layer(&self, buildpack: &str, name: &str) -> Option<(DiffId, &Descriptor)> {
-        let layers = self.label.buildpacks.iter().find(|layers| layers.id == buildpack)?;
+        let layers = self
+            .label
+            .buildpacks
+            .iter()
+            .find(|layers| layers.id == buildpack)?;
         let diff_id: DiffId = layers.layers.get(name)?.sha.parse().ok()?;
         Some((diff_id, self.layers.get(&diff_id)?))
     }

@@ -74,7 +74,7 @@ impl Failure for LayoutError {
     fn facts(&self) -> Facts {
         match self {
             Self::File { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
-                Facts::temporary("disk_full")
+                Facts::platform("disk_full")
             }
             Self::File { .. } => Facts::platform("layout_file_failed"),
             Self::NoLayout { .. } => Facts::user("layout_invalid"),
@@ -238,7 +238,8 @@ impl Layout {
         self.edit(|entries| {
             entries.retain(|old| match entry.name() {
                 Some(name) => old.name() != Some(name),
-                None => old.name().is_some() || old.descriptor.digest != entry.descriptor.digest,
+                // A reader that is given no name wants exactly one image without one.
+                None => old.name().is_some(),
             });
             entries.push(entry);
         })

@@ -26,15 +26,20 @@ use crate::registry::client::Registry;
 use crate::sandbox::identity::Identity;
 use crate::sandbox::native::NativeJob;
 use crate::store::Store;
+use crate::store::blobs::BlobsInUse;
 use crate::store::caches::Cache;
 use crate::store::caches::Pending;
 use crate::store::caches::State;
+use crate::store::caches::record::CachedLayer;
 use crate::store::embedded::Embedded;
 
 /// The trust scope of what the command line builds.
 pub(super) const SCOPE: &str = "default";
 /// The architecture that is built for, in the words of Debian and of the OCI image spec.
 pub(super) const ARCHITECTURE: &str = "amd64";
+
+/// The job's user and group: what the base says of `cnb`.
+pub(super) const USER_ID: u32 = 1000;
 
 /// What the phases work with: the owners of the outside things, made once by the caller.
 #[derive(Clone, Copy)]
@@ -129,6 +134,8 @@ pub(super) struct Bases {
 /// A running job with all that belongs to it.
 pub(super) struct Sandbox {
     pub(super) gateway: Option<Gateway>,
+    /// No blob is evicted while the build counts on it.
+    pub(super) _blobs_in_use: BlobsInUse,
     pub(super) job: NativeJob,
     pub(super) cache: Cache,
     pub(super) state: Option<State>,
@@ -147,7 +154,22 @@ pub struct Restored {
 pub struct Finished {
     pub(super) plan: Plan,
     pub(super) built: Built,
+    pub(super) early: Vec<EarlyLayer>,
 }
+
+/// A layer that was written when its buildpack had exited, while the next one ran.
+#[derive(Debug, Clone)]
+pub(super) struct EarlyLayer {
+    pub(super) buildpack: String,
+    pub(super) name: String,
+    pub(super) descriptor: LayerDescriptor,
+    /// Entries that changed later were changed by another buildpack.
+    pub(super) exited: FileTime,
+}
+
+/// A time of change as a file system gives it: seconds and nanoseconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct FileTime(pub(super) i64, pub(super) i64);
 
 /// A whole image: its blobs are in the store.
 #[derive(Debug)]
@@ -160,6 +182,17 @@ pub struct Image {
     pub(super) layers: Vec<ImageLayer>,
     pub(super) buildpacks: Vec<String>,
     pub(super) rung: String,
+    pub(super) next: Option<NextState>,
+    /// No blob is evicted until the image is where it goes.
+    pub(super) _blobs_in_use: BlobsInUse,
+}
+
+/// The cache's next state, which holds once the image is published. Dropped, it leaves nothing behind.
+#[derive(Debug)]
+pub(super) struct NextState {
+    pub(super) cache: Cache,
+    pub(super) pending: Pending,
+    pub(super) layers: Vec<CachedLayer>,
 }
 
 /// One layer of an image.

@@ -9,3 +9,5 @@ pub mod restore;
 pub mod build;
 pub mod export;
 pub mod publish;
+
+pub mod plan_report;

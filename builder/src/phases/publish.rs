@@ -5,6 +5,7 @@ use futures::TryStreamExt as _;
 use futures::stream;
 
 use crate::events::Cancelled;
+use crate::events::Event;
 use crate::model::descriptor::Descriptor;
 use crate::model::descriptor::MANIFEST;
 use crate::model::failure::Facts;
@@ -18,11 +19,14 @@ use crate::oci::layout::Layout;
 use crate::oci::layout::LayoutError;
 use crate::oci::manifest::Platform;
 use crate::phases::handover::Image;
+use crate::phases::handover::NextState;
 use crate::phases::handover::SCOPE;
 use crate::phases::handover::Tools;
 use crate::registry::error::RegistryError;
 use crate::store::error::StoreError;
 
+/// States of more trees than this are made one tree.
+const DEPTH_MAX: usize = 8;
 /// Blobs that are sent at once.
 const UPLOADS: usize = 4;
 
@@ -55,25 +59,49 @@ impl Failure for PublishError {
 }
 
 /// Sends the image to every output. The receipt is kept only when all of them have it.
-pub async fn publish_image(image: &Image, request: &BuildRequest, tools: &Tools<'_>) -> Result<Receipt, PublishError> {
+pub async fn publish_image(
+    image: Image,
+    request: &BuildRequest,
+    tools: &Tools<'_>,
+) -> Result<Receipt, PublishError> {
     for output in &request.outputs {
         tools.cancel.check()?;
         match output {
-            Output::Registry(reference) => push(image, reference, tools).await?,
+            Output::Registry(reference) => push(&image, reference, tools).await?,
             Output::Layout { directory, name } => {
-                tokio::task::block_in_place(|| write_layout(image, &Layout::open_or_create(directory)?, name.as_deref(), tools))?;
+                tokio::task::block_in_place(|| {
+                    write_layout(
+                        &image,
+                        &Layout::open_or_create(directory)?,
+                        name.as_deref(),
+                        tools,
+                    )
+                })?;
             }
             Output::Local(name) => {
                 let images = tools.store.images()?;
-                tokio::task::block_in_place(|| write_layout(image, images.layout(), Some(name), tools))?;
+                tokio::task::block_in_place(|| write_layout(&image, images.layout(), Some(name), tools))?;
             }
         }
     }
-    let receipt = receipt_of(image, request);
+    let receipt = receipt_of(&image, request);
     // A receipt is plain data and always becomes JSON.
     let bytes = serde_json::to_vec(&receipt).unwrap_or_default();
     tools.store.receipts(SCOPE)?.put(&image.key.0, &bytes)?;
+    if let Some(next) = image.next {
+        tokio::task::block_in_place(|| keep_cache(next, tools));
+    }
     Ok(receipt)
+}
+
+/// The layers become the state that the next build gets. Losing them costs time, and no build.
+fn keep_cache(next: NextState, tools: &Tools<'_>) {
+    let kept = next.cache.commit(next.pending, next.layers);
+    if let Err(error) = kept.and_then(|()| next.cache.flatten(DEPTH_MAX).map(|_| ())) {
+        tools.watcher.tell(Event::Warning {
+            text: format!("the layers are not kept for the next build: {error}"),
+        });
+    }
 }
 
 async fn push(image: &Image, reference: &ImageReference, tools: &Tools<'_>) -> Result<(), PublishError> {
@@ -85,26 +113,48 @@ async fn push(image: &Image, reference: &ImageReference, tools: &Tools<'_>) -> R
     stream::iter(all)
         .map(|blob| {
             let path = blobs.path(&blob.digest);
-            async move { tools.registry.push_blob(reference, blob, &path, None, tools.watcher.as_ref(), tools.cancel).await }
+            async move {
+                tools
+                    .registry
+                    .push_blob(reference, blob, &path, None, tools.watcher.as_ref(), tools.cancel)
+                    .await
+            }
         })
         .buffer_unordered(UPLOADS)
         .try_collect::<Vec<_>>()
         .await?;
     tools.cancel.check()?;
-    tools.registry.push_manifest(reference, MANIFEST, &image.manifest).await?;
+    tools
+        .registry
+        .push_manifest(reference, MANIFEST, &image.manifest)
+        .await?;
     Ok(())
 }
 
-fn write_layout(image: &Image, layout: &Layout, name: Option<&str>, tools: &Tools<'_>) -> Result<(), PublishError> {
+fn write_layout(
+    image: &Image,
+    layout: &Layout,
+    name: Option<&str>,
+    tools: &Tools<'_>,
+) -> Result<(), PublishError> {
     let blobs = tools.store.blobs()?;
-    for blob in image.layers.iter().map(|layer| &layer.descriptor.blob).chain([&image.config]) {
+    for blob in image
+        .layers
+        .iter()
+        .map(|layer| &layer.descriptor.blob)
+        .chain([&image.config])
+    {
         tools.cancel.check()?;
         if !layout.contains(blob) {
             layout.add_blob(blob, &blobs.path(&blob.digest))?;
         }
     }
     layout.add_bytes(&image.descriptor, &image.manifest)?;
-    let platform = Platform { os: "linux".to_owned(), architecture: image.architecture.clone(), variant: None };
+    let platform = Platform {
+        os: "linux".to_owned(),
+        architecture: image.architecture.clone(),
+        variant: None,
+    };
     Ok(layout.set(name, &image.descriptor, Some(platform))?)
 }
 

@@ -45,14 +45,28 @@ pub fn restore_layers(plan: Plan, tools: &Tools<'_>) -> Result<Restored, Restore
     tools.cancel.check()?;
     let job = &plan.sandbox.job;
     job.attach_layers()?;
-    let group: Vec<BuildpackId> = plan.detected.group.iter().map(|one| one.member.id.clone()).collect();
-    let cached = plan.sandbox.state.as_ref().map(|state| metadata_of(state.layers()));
+    let group: Vec<BuildpackId> = plan
+        .detected
+        .group
+        .iter()
+        .map(|one| one.member.id.clone())
+        .collect();
+    let cached = plan
+        .sandbox
+        .state
+        .as_ref()
+        .map(|state| metadata_of(state.layers()));
     let last = LastBuild {
         image: plan.source.previous.as_ref().map(|image| &image.label),
         cache: cached.as_ref(),
         skip_layers: false,
     };
-    restored_files::apply(job, &plan.setting.paths, &decide(&group, last), tools.watcher.as_ref())?;
+    restored_files::apply(
+        job,
+        &plan.setting.paths,
+        &decide(&group, last),
+        tools.watcher.as_ref(),
+    )?;
     Ok(Restored { plan })
 }
 
@@ -61,13 +75,20 @@ fn metadata_of(layers: &[CachedLayer]) -> CacheMetadata {
     let mut buildpacks: Vec<BuildpackLayers> = Vec::new();
     for layer in layers {
         let label = LayerLabel {
-            sha: layer.layer.as_ref().map(|descriptor| descriptor.diff_id.to_string()).unwrap_or_default(),
+            sha: layer
+                .layer
+                .as_ref()
+                .map(|descriptor| descriptor.diff_id.to_string())
+                .unwrap_or_default(),
             data: serde_json::from_str(&layer.metadata).ok(),
             build: layer.build,
             launch: layer.launch,
             cache: layer.cache,
         };
-        match buildpacks.iter_mut().find(|buildpack| buildpack.id == layer.buildpack) {
+        match buildpacks
+            .iter_mut()
+            .find(|buildpack| buildpack.id == layer.buildpack)
+        {
             Some(buildpack) => {
                 buildpack.layers.insert(layer.name.clone(), label);
             }
@@ -78,5 +99,8 @@ fn metadata_of(layers: &[CachedLayer]) -> CacheMetadata {
             }),
         }
     }
-    CacheMetadata { buildpacks, ..CacheMetadata::default() }
+    CacheMetadata {
+        buildpacks,
+        ..CacheMetadata::default()
+    }
 }

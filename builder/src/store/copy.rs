@@ -48,7 +48,9 @@ pub enum CopyError {
 impl Failure for CopyError {
     fn facts(&self) -> Facts {
         match self {
-            Self::File { source, .. } if source.kind() == io::ErrorKind::StorageFull => Facts::platform("disk_full"),
+            Self::File { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                Facts::platform("disk_full")
+            }
             Self::File { .. } => Facts::user("source_unreadable"),
             Self::TooLarge { .. } => Facts::user("source_too_large"),
         }
@@ -58,7 +60,12 @@ impl Failure for CopyError {
 /// Copies the folder `source` to `destination`, which must not exist. File contents are shared with the original where
 /// the file system can. Sockets, FIFOs and devices are left out.
 pub fn copy_directory(source: &Path, destination: &Path, rules: CopyRules<'_>) -> Result<(), CopyError> {
-    let mut copy = Copy { top: source, rules, entries: 0, bytes: 0 };
+    let mut copy = Copy {
+        top: source,
+        rules,
+        entries: 0,
+        bytes: 0,
+    };
     copy.directory(source, destination, true)
 }
 
@@ -76,7 +83,10 @@ struct Copy<'a> {
 
 impl Copy<'_> {
     fn directory(&mut self, from: &Path, to: &Path, is_top: bool) -> Result<(), CopyError> {
-        let failed = |source| CopyError::File { path: from.to_owned(), source };
+        let failed = |source| CopyError::File {
+            path: from.to_owned(),
+            source,
+        };
         fs::create_dir(to).map_err(failed)?;
         for entry in fs::read_dir(from).map_err(failed)? {
             let entry = entry.map_err(failed)?;
@@ -91,14 +101,19 @@ impl Copy<'_> {
 
     fn entry(&mut self, entry: &fs::DirEntry, to: &Path) -> Result<(), CopyError> {
         let from = entry.path();
-        let failed = |source| CopyError::File { path: from.clone(), source };
+        let failed = |source| CopyError::File {
+            path: from.clone(),
+            source,
+        };
         let metadata = entry.metadata().map_err(failed)?;
         self.count(if metadata.is_file() { metadata.len() } else { 0 })?;
         if metadata.is_dir() {
             return self.directory(&from, to, false);
         }
         if metadata.is_symlink() {
-            fs::read_link(&from).and_then(|target| symlink(target, to)).map_err(failed)?;
+            fs::read_link(&from)
+                .and_then(|target| symlink(target, to))
+                .map_err(failed)?;
             return self.own(to).map_err(failed);
         }
         let kind = metadata.file_type();
@@ -125,7 +140,10 @@ impl Copy<'_> {
         } else {
             return Ok(());
         };
-        Err(CopyError::TooLarge { path: self.top.to_owned(), limit })
+        Err(CopyError::TooLarge {
+            path: self.top.to_owned(),
+            limit,
+        })
     }
 }
 
@@ -134,7 +152,12 @@ mod tests {
     use super::*;
 
     fn rules<'a>() -> CopyRules<'a> {
-        CopyRules { leave_out: &[".git"], owner: rustix::process::getuid().as_raw(), entries_max: 100, bytes_max: 1000 }
+        CopyRules {
+            leave_out: &[".git"],
+            owner: rustix::process::getuid().as_raw(),
+            entries_max: 100,
+            bytes_max: 1000,
+        }
     }
 
     #[test]
@@ -154,7 +177,10 @@ mod tests {
         assert!(!to.join(".git").exists() && to.join("sub/.git").is_dir());
         assert_eq!(fs::read_link(to.join("link")).unwrap(), Path::new("nowhere"));
         let mode = |path: &str| fs::metadata(to.join(path)).unwrap().permissions().mode() & 0o7777;
-        assert_eq!((mode("run"), mode("sub/data"), mode("sub")), (0o755, 0o644, 0o755));
+        assert_eq!(
+            (mode("run"), mode("sub/data"), mode("sub")),
+            (0o755, 0o644, 0o755)
+        );
     }
 
     #[test]
@@ -164,6 +190,9 @@ mod tests {
         fs::create_dir(&from).unwrap();
         fs::write(from.join("big"), vec![0; 1001]).unwrap();
         let error = copy_directory(&from, &folder.path().join("to"), rules()).unwrap_err();
-        assert!(error.to_string().ends_with("is too large: more than 1000 bytes"), "{error}");
+        assert!(
+            error.to_string().ends_with("is too large: more than 1000 bytes"),
+            "{error}"
+        );
     }
 }

@@ -50,7 +50,10 @@ impl Embedded {
             return Ok(Self { directory });
         }
         let temporary = directory.with_extension(format!("{}.tmp", std::process::id()));
-        unpack(&temporary, &directory).map_err(|source| EmbeddedError { path: directory.clone(), source })?;
+        unpack(&temporary, &directory).map_err(|source| EmbeddedError {
+            path: directory.clone(),
+            source,
+        })?;
         Ok(Self { directory })
     }
 
@@ -70,7 +73,11 @@ fn unpack(temporary: &Path, directory: &Path) -> io::Result<()> {
     archive.set_preserve_mtime(false);
     fs::create_dir_all(temporary)?;
     archive.unpack(temporary)?;
-    for folder in ["", "buildpacks"].map(str::to_owned).into_iter().chain(BUILDPACKS.map(|name| format!("buildpacks/{name}"))) {
+    for folder in ["", "buildpacks"]
+        .map(str::to_owned)
+        .into_iter()
+        .chain(BUILDPACKS.map(|name| format!("buildpacks/{name}")))
+    {
         make_readable(&temporary.join(&folder))?;
         if folder.starts_with("buildpacks/") {
             make_readable(&temporary.join(&folder).join("bin"))?;
@@ -100,7 +107,10 @@ mod tests {
         assert!(embedded.launcher().is_file());
         for name in BUILDPACKS {
             assert!(embedded.buildpack(name).join("bin/detect").is_file(), "{name}");
-            assert!(embedded.buildpack(name).join("buildpack.toml").is_file(), "{name}");
+            assert!(
+                embedded.buildpack(name).join("buildpack.toml").is_file(),
+                "{name}"
+            );
         }
         Embedded::lay_out(root.path()).unwrap();
         let kept = fs::read_dir(root.path().join("embedded")).unwrap().count();

@@ -100,7 +100,7 @@ impl Failure for StoreError {
     fn facts(&self) -> Facts {
         match self {
             Self::File { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
-                Facts::temporary("disk_full")
+                Facts::platform("disk_full")
             }
             Self::File { .. } => Facts::platform("store_unusable"),
             Self::Open { .. } | Self::Foreign { .. } => Facts::platform("store_open_to_others"),

@@ -20,7 +20,7 @@ use crate::store::removal;
 const TEMPORARY_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What is to go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PruneRules {
     /// The time now.
     pub now: SystemTime,
@@ -28,6 +28,8 @@ pub struct PruneRules {
     pub unused_for: Option<Duration>,
     /// Then the longest unused goes, until no more bytes than these are left.
     pub bytes_max: Option<u64>,
+    /// Blobs that stay whatever their age.
+    pub spared: BTreeSet<Digest>,
 }
 
 /// What went.
@@ -62,12 +64,12 @@ struct Candidate {
 
 impl Store {
     /// Evicts what the rules say, sweeps up what dead processes have left, and empties the trash.
-    pub fn prune(&self, rules: PruneRules) -> Result<Pruned, StoreError> {
+    pub fn prune(&self, rules: &PruneRules) -> Result<Pruned, StoreError> {
         self.caches()?.sweep()?;
         let blobs = self.blobs()?;
         // Without the lock a build may be about to use any blob.
         let lock = blobs.try_own_all()?;
-        let mut candidates = self.candidates(lock.is_some())?;
+        let mut candidates = self.candidates(lock.is_some(), &rules.spared)?;
         candidates.sort_by_key(|candidate| candidate.last_used);
         let mut left: u64 = candidates.iter().map(|candidate| candidate.bytes).sum();
         let mut pruned = Pruned {
@@ -76,7 +78,9 @@ impl Store {
         };
         for candidate in candidates {
             let age = rules.now.duration_since(candidate.last_used).unwrap_or_default();
-            let is_old = rules.unused_for.is_some_and(|unused_for| age > unused_for);
+            let is_old = rules
+                .unused_for
+                .is_some_and(|unused_for| age > unused_for || unused_for.is_zero());
             if !is_old && rules.bytes_max.is_none_or(|bytes_max| left <= bytes_max) {
                 continue;
             }
@@ -114,9 +118,9 @@ impl Store {
         Ok(is_gone)
     }
 
-    fn candidates(&self, with_blobs: bool) -> Result<Vec<Candidate>, StoreError> {
+    fn candidates(&self, with_blobs: bool, spared: &BTreeSet<Digest>) -> Result<Vec<Candidate>, StoreError> {
         let mut candidates = Vec::new();
-        let mut named: BTreeSet<Digest> = BTreeSet::new();
+        let mut named: BTreeSet<Digest> = spared.clone();
         for cache in self.caches()?.list()? {
             named.extend(&cache.blobs);
             let (last_used, bytes) = (cache.last_used, cache.bytes);
@@ -234,18 +238,19 @@ mod tests {
             now: start + minutes(10),
             unused_for: None,
             bytes_max: None,
+            spared: BTreeSet::new(),
         };
-        assert_eq!(store.prune(rules).unwrap(), Pruned::default());
+        assert_eq!(store.prune(&rules).unwrap(), Pruned::default());
 
         let in_use = blobs.use_all().unwrap();
         let aged = PruneRules {
             unused_for: Some(minutes(9)),
             ..rules
         };
-        assert_eq!(store.prune(aged).unwrap().blobs, 0);
+        assert_eq!(store.prune(&aged).unwrap().blobs, 0);
         drop(in_use);
         assert_eq!(
-            store.prune(aged).unwrap(),
+            store.prune(&aged).unwrap(),
             Pruned {
                 blobs: 1,
                 bytes: 100,
@@ -256,9 +261,10 @@ mod tests {
 
         let small = PruneRules {
             bytes_max: Some(150),
+            spared: BTreeSet::new(),
             ..rules
         };
-        assert_eq!(store.prune(small).unwrap().blobs, 2);
+        assert_eq!(store.prune(&small).unwrap().blobs, 2);
         assert!(!blobs.contains(&kept[2]) && blobs.contains(&kept[3]));
     }
 
@@ -275,14 +281,15 @@ mod tests {
             now,
             unused_for: Some(Duration::from_secs(1)),
             bytes_max: None,
+            spared: BTreeSet::new(),
         };
 
         let state = cache.open().unwrap().unwrap();
-        let pruned = store.prune(rules).unwrap();
+        let pruned = store.prune(&rules).unwrap();
         assert_eq!((pruned.caches, pruned.in_use), (0, 1));
         assert!(state.lowers()[0].join("bp/layer").is_dir());
         drop(state);
-        assert_eq!(store.prune(rules).unwrap().caches, 1);
+        assert_eq!(store.prune(&rules).unwrap().caches, 1);
         assert!(cache.open().unwrap().is_none());
         assert_eq!(fs::read_dir(store.root().join("trash")).unwrap().count(), 0);
     }

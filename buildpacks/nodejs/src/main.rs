@@ -11,6 +11,7 @@ mod registry_url;
 mod dev_dependencies;
 mod web_process;
 
+mod node_choice;
 mod release;
 mod http;
 mod integrity;
@@ -18,19 +19,29 @@ mod unpack;
 mod layers;
 mod npm;
 
+mod install_place;
+mod npmrc;
+mod dependencies_key;
+mod node_modules;
+mod app_build;
+
 mod errors;
 mod output;
 #[cfg(test)]
 mod test_server;
 
-use crate::dev_dependencies::DevDependencies;
+use crate::app_build::AppBuild;
+use crate::app_build::build_app;
 use crate::http::HttpClient;
 use crate::http::NoCertificatesError;
 use crate::layers::node::InstallNodeError;
+use crate::layers::node::RegistryAnswer;
 use crate::layers::node::install_node;
 use crate::layers::npm_cache::prepare_npm_cache;
+use crate::layers::npm_home::make_npm_home;
 use crate::lockfile::Lockfile;
-use crate::lockfile::differences;
+use crate::node_choice::NodeVersions;
+use crate::node_modules::NodeModulesError;
 use crate::node_request::Origin;
 use crate::npm::Npm;
 use crate::npm::NpmPlace;
@@ -39,7 +50,6 @@ use crate::package_json::PACKAGE_JSON;
 use crate::project::Project;
 use crate::project::ReadProjectError;
 use crate::project::read_project;
-use crate::release::Release;
 use crate::release::ResolveReleaseError;
 use crate::release::Wanted;
 use crate::release::resolve_release;
@@ -61,7 +71,6 @@ use libcnb::detect::DetectResultBuilder;
 use libcnb::generic::GenericMetadata;
 use libcnb::generic::GenericPlatform;
 use libcnb::layer_env::Scope;
-use std::io;
 use std::path::Path;
 
 /// The buildpack.
@@ -88,24 +97,22 @@ impl Buildpack for NodejsBuildpack {
         let node_package = node_package(&context.target.arch)?;
 
         output::header("Choosing Node.js and npm");
-        let client = HttpClient::new(&env).map_err(NodejsBuildpackError::NoCertificates)?;
-        let release = choose_release(&client, &project, node_package)?;
-        report_choice(&project, &release);
+        let node = install_node(&context, &project, &|| ask_registry(&env, &project, node_package))?;
+        warn(&project, &node.versions);
 
-        output::header("Installing Node.js");
-        let (node_layer, node_env) = install_node(&context, &client, &release)?;
-
-        output::header("Installing dependencies");
-        let spare_home = tempfile::tempdir().map_err(NodejsBuildpackError::SpareHome)?;
         let place = NpmPlace {
-            node_layer: &node_layer,
-            version: &release.npm.version,
+            node: &node,
             cache: &prepare_npm_cache(&context)?,
-            spare_home: spare_home.path(),
-            app_dir: &context.app_dir,
+            spare_home: &make_npm_home(&context)?,
         };
-        let npm = Npm::new(&place, &node_env.apply(Scope::Build, &env));
-        build_app(&npm, &project)?;
+        let npm = Npm::new(&place, &node.env.apply(Scope::Build, &env));
+        build_app(&AppBuild {
+            context: &context,
+            project: &project,
+            versions: &node.versions,
+            env: &env,
+            npm: &npm,
+        })?;
 
         BuildResultBuilder::new()
             .launch(launch(&project, &context.app_dir))
@@ -126,31 +133,36 @@ fn node_package(arch: &str) -> Result<&'static str, NodejsBuildpackError> {
     }
 }
 
-fn choose_release(
-    client: &HttpClient,
+/// Reads the lists of versions and chooses from them.
+fn ask_registry(
+    env: &Env,
     project: &Project,
     node_package: &'static str,
-) -> Result<Release, NodejsBuildpackError> {
+) -> Result<RegistryAnswer, NodejsBuildpackError> {
+    let client = HttpClient::new(env).map_err(NodejsBuildpackError::NoCertificates)?;
     let wanted = Wanted {
         node_package,
         node: &project.node,
-        npm: project.npm.as_ref(),
+        npm: project.npm.as_ref().map(|asked| &asked.range),
     };
-    resolve_release(client, &project.registry, &wanted).map_err(|source| {
+    let release = resolve_release(&client, &project.registry, &wanted).map_err(|source| {
         NodejsBuildpackError::ResolveRelease {
             source,
             asked: project.node.text.clone(),
             origin: project.node.origin,
             registry: project.registry.to_string(),
         }
-    })
-}
-
-fn report_choice(project: &Project, release: &Release) {
+    })?;
     let (node, npm) = (&release.node.version, &release.npm.version);
     let asked = project.node.text.escape_debug();
     output::line(&format!("Node.js {node} for `{asked}` ({})", project.node.origin));
     output::line(&format!("npm {npm}, both from {}", project.registry));
+    Ok(RegistryAnswer { client, release })
+}
+
+/// What works but should be changed in the app.
+fn warn(project: &Project, versions: &NodeVersions) {
+    let node = &versions.node;
     if let Some(ended) = release_line(node.major()).and_then(|line| line.ended) {
         output::warning(&format!(
             "Node.js {} has had no fixes since {ended}; move to a newer line",
@@ -165,30 +177,6 @@ fn report_choice(project: &Project, release: &Release) {
     if project.has_node_modules {
         output::warning("node_modules is part of the source; leave it out, it is made here");
     }
-}
-
-/// Install, build script, prune.
-fn build_app(npm: &Npm, project: &Project) -> Result<(), NodejsBuildpackError> {
-    npm.install(project.lockfile, project.dev_dependencies)
-        .map_err(|source| {
-            let differences = differences(&project.package, &project.lockfile_text);
-            NodejsBuildpackError::InstallDependencies {
-                source,
-                lockfile: project.lockfile,
-                differences,
-            }
-        })?;
-    if project.package.has_build_script() {
-        output::header("Running the build script");
-        npm.run_build_script()
-            .map_err(NodejsBuildpackError::BuildScript)?;
-    }
-    if project.dev_dependencies == DevDependencies::BuildOnly && project.package.may_have_dev_dependencies() {
-        output::header("Removing development dependencies");
-        npm.prune_dev_dependencies()
-            .map_err(NodejsBuildpackError::PruneDevDependencies)?;
-    }
-    Ok(())
 }
 
 /// The `web` process; looked for last, since the build script may have made its file.
@@ -227,14 +215,14 @@ enum NodejsBuildpackError {
     },
     #[error(transparent)]
     InstallNode(InstallNodeError),
-    #[error("cannot make a folder for temporary files: {0}")]
-    SpareHome(#[source] io::Error),
     #[error("cannot install the dependencies: {source}")]
     InstallDependencies {
         source: RunNpmError,
         lockfile: Lockfile,
         differences: Vec<String>,
     },
+    #[error(transparent)]
+    NodeModules(NodeModulesError),
     #[error(transparent)]
     BuildScript(RunNpmError),
     #[error(transparent)]

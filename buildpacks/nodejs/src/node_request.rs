@@ -26,6 +26,14 @@ pub(crate) struct NodeRequest {
     pub(crate) range: Range,
 }
 
+/// The versions of npm that will do.
+#[derive(Debug)]
+pub(crate) struct NpmRequest {
+    /// As the app wrote it.
+    pub(crate) text: String,
+    pub(crate) range: Range,
+}
+
 /// A version that cannot be understood.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{origin} asks for `{}`, {why}", text.escape_debug())]
@@ -99,6 +107,29 @@ pub(crate) fn decide_node_request(
     })
 }
 
+/// Decides from `package.json`; without a word in it, the table of release lines chooses.
+pub(crate) fn decide_npm_request(package: &PackageJson) -> Result<Option<NpmRequest>, InvalidVersionError> {
+    let asked = package.engines.npm.as_deref().map(str::trim);
+    let Some(text) = asked.filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    let range = parse_engines_range(text, Origin::EnginesNpm)?;
+    Ok(Some(NpmRequest {
+        text: text.to_string(),
+        range,
+    }))
+}
+
+/// Whether `text`, a valid request, names one version only, so that no list of versions can change the answer.
+pub(crate) fn is_exact(text: &str) -> bool {
+    let number = text.trim().trim_start_matches(['=', 'v', ' ']);
+    number.split('.').count() == 3 && number.split('.').all(is_number)
+}
+
+fn is_number(part: &str) -> bool {
+    !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 /// A range as npm writes it in `engines`.
 pub(crate) fn parse_engines_range(text: &str, origin: Origin) -> Result<Range, InvalidVersionError> {
     let invalid = || InvalidVersionError {
@@ -157,10 +188,7 @@ fn parse_version_file(line: &str, origin: Origin) -> Result<Range, InvalidVersio
     }
     let number = line.strip_prefix('v').unwrap_or(line);
     let parts = number.split('.');
-    let is_version = parts.clone().count() <= 3
-        && parts
-            .clone()
-            .all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()));
+    let is_version = parts.clone().count() <= 3 && parts.clone().all(is_number);
     if !is_version {
         return Err(invalid(WhyInvalid::NotAVersion));
     }
@@ -233,6 +261,26 @@ mod tests {
         ] {
             let error = parse_engines_range(text, Origin::EnginesNode).unwrap_err();
             assert_eq!(error.why, WhyInvalid::NotARange, "{text}");
+        }
+    }
+
+    #[test]
+    fn exact_requests() {
+        for text in ["22.1.0", "v22.1.0", "=22.1.0", "= v22.1.0", " 22.1.0\n"] {
+            assert!(is_exact(text), "{text:?}");
+        }
+        for text in [
+            "22",
+            "22.1",
+            "22.x.x",
+            "^22.1.0",
+            "22.1.0 || 24.0.0",
+            "22.1.0-rc.1",
+            "lts/*",
+            ">=22.1.0",
+            "22.1.0 - 23",
+        ] {
+            assert!(!is_exact(text), "{text:?}");
         }
     }
 

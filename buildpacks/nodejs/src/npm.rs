@@ -1,10 +1,10 @@
 //! Runs npm: install, build script, prune. The only place that starts programs.
 
-use crate::dev_dependencies::DevDependencies;
+use crate::dependencies_key::DependencySet;
+use crate::layers::node::NodeInstallation;
 use crate::lockfile::Lockfile;
 use crate::output;
 use libcnb::Env;
-use nodejs_semver::Version;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -24,18 +24,15 @@ const CA_BUNDLES: [&str; 4] = [
 /// npm in its layer, and all that its runs have in common.
 pub(crate) struct Npm {
     program: PathBuf,
-    app_dir: PathBuf,
     env: Env,
 }
 
-/// Where npm is and what it works on.
+/// Where npm is, and the folders it needs.
 pub(crate) struct NpmPlace<'a> {
-    pub(crate) node_layer: &'a Path,
-    pub(crate) version: &'a Version,
+    pub(crate) node: &'a NodeInstallation,
     pub(crate) cache: &'a Path,
     /// The home folder for npm and scripts where the build has none.
     pub(crate) spare_home: &'a Path,
-    pub(crate) app_dir: &'a Path,
 }
 
 /// An npm command that did not work; its own output went to the user as it was.
@@ -52,28 +49,32 @@ impl Npm {
     pub(crate) fn new(place: &NpmPlace, env: &Env) -> Self {
         let extra_ca = CA_BUNDLES.into_iter().find(|bundle| Path::new(bundle).is_file());
         Self {
-            program: place.node_layer.join("bin/npm"),
-            app_dir: place.app_dir.to_path_buf(),
+            program: place.node.layer.join("bin/npm"),
             env: npm_env(env, place, extra_ca),
         }
     }
 
     /// Exactly what the lock file says, or, without one, whatever fits today.
-    pub(crate) fn install(&self, lockfile: Lockfile, dev: DevDependencies) -> Result<(), RunNpmError> {
-        self.run(install_arguments(lockfile, dev), &[])
+    pub(crate) fn install(
+        &self,
+        folder: &Path,
+        lockfile: Lockfile,
+        set: DependencySet,
+    ) -> Result<(), RunNpmError> {
+        self.run(folder, &install_arguments(lockfile, set), &[])
     }
 
     /// The app's own `build` script; tools take production settings from `NODE_ENV`.
-    pub(crate) fn run_build_script(&self) -> Result<(), RunNpmError> {
-        self.run(&["run", "build"], &[("NODE_ENV", "production")])
+    pub(crate) fn run_build_script(&self, folder: &Path) -> Result<(), RunNpmError> {
+        self.run(folder, &["run", "build"], &[("NODE_ENV", "production")])
     }
 
     /// Removes development dependencies. Nothing new comes, so no package's script has anything to do.
-    pub(crate) fn prune_dev_dependencies(&self) -> Result<(), RunNpmError> {
-        self.run(&["prune", "--omit=dev", "--ignore-scripts"], &[])
+    pub(crate) fn prune_dev_dependencies(&self, folder: &Path) -> Result<(), RunNpmError> {
+        self.run(folder, &["prune", "--omit=dev", "--ignore-scripts"], &[])
     }
 
-    fn run(&self, arguments: &[&str], defaults: &[(&str, &str)]) -> Result<(), RunNpmError> {
+    fn run(&self, folder: &Path, arguments: &[&str], defaults: &[(&str, &str)]) -> Result<(), RunNpmError> {
         let command = format!("npm {}", arguments.join(" "));
         output::line(&format!("Running `{command}`"));
         let mut env = self.env.clone();
@@ -86,7 +87,7 @@ impl Npm {
         )]
         let started = Command::new(&self.program)
             .args(arguments)
-            .current_dir(&self.app_dir)
+            .current_dir(folder)
             .env_clear()
             .envs(&env)
             .stdin(Stdio::null())
@@ -99,13 +100,17 @@ impl Npm {
     }
 }
 
-fn install_arguments(lockfile: Lockfile, dev: DevDependencies) -> &'static [&'static str] {
-    match (lockfile, dev) {
-        (Lockfile::Missing, DevDependencies::NeverInstalled) => &["install"],
-        (Lockfile::Missing, _) => &["install", "--include=dev"],
-        (_, DevDependencies::NeverInstalled) => &["ci"],
-        (_, _) => &["ci", "--include=dev"],
-    }
+fn install_arguments(lockfile: Lockfile, set: DependencySet) -> Vec<&'static str> {
+    let command = match lockfile {
+        Lockfile::Missing => "install",
+        Lockfile::PackageLock | Lockfile::Shrinkwrap => "ci",
+    };
+    let option = match set {
+        DependencySet::All => Some("--include=dev"),
+        DependencySet::Production => Some("--omit=dev"),
+        DependencySet::AsConfigured => None,
+    };
+    std::iter::once(command).chain(option).collect()
 }
 
 /// The user's environment with our defaults for what is not set in it.
@@ -127,14 +132,16 @@ fn npm_env(env: &Env, place: &NpmPlace, extra_ca: Option<&str>) -> Env {
         }
     }
     // The headers in the layer, so that node-gyp fetches none.
-    let nodedir = if place.version.major() < 11 {
+    let nodedir = if place.node.versions.npm.major() < 11 {
         "npm_config_nodedir"
     } else {
         "npm_package_config_node_gyp_nodedir"
     };
     if !env.contains_key(nodedir) {
-        env.insert(nodedir, place.node_layer);
+        env.insert(nodedir, &place.node.headers);
     }
+    // node-gyp's Python would leave files with times in them in the layer of npm.
+    set_default(&mut env, "PYTHONDONTWRITEBYTECODE", "1");
     // Node.js asks the C library for the home folder otherwise, and fails for a user who is not in /etc/passwd.
     if env.get("HOME").is_none_or(|home| home.is_empty()) {
         env.insert("HOME", place.spare_home);
@@ -180,18 +187,27 @@ fn how_it_ended(status: ExitStatus) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::node_choice::NodeVersions;
+    use libcnb::layer_env::LayerEnv;
 
     fn env_for(npm: &str, variables: &[(&str, &str)]) -> Env {
         let mut env = Env::new();
         for (name, value) in variables {
             env.insert(name, value);
         }
+        let node = NodeInstallation {
+            layer: PathBuf::from("/layers/node"),
+            headers: PathBuf::from("/layers/node-headers"),
+            env: LayerEnv::new(),
+            versions: NodeVersions {
+                node: "24.0.0".parse().unwrap(),
+                npm: npm.parse().unwrap(),
+            },
+        };
         let place = NpmPlace {
-            node_layer: Path::new("/layers/node"),
-            version: &npm.parse().unwrap(),
+            node: &node,
             cache: Path::new("/layers/npm-cache"),
-            spare_home: Path::new("/tmp/home"),
-            app_dir: Path::new("/workspace"),
+            spare_home: Path::new("/layers/npm-home"),
         };
         npm_env(&env, &place, Some("/etc/ssl/cert.pem"))
     }
@@ -205,13 +221,14 @@ mod tests {
             ("npm_config_fund", "false"),
             ("npm_config_audit", "false"),
             ("npm_config_logs_max", "0"),
-            ("npm_package_config_node_gyp_nodedir", "/layers/node"),
-            ("HOME", "/tmp/home"),
+            ("npm_package_config_node_gyp_nodedir", "/layers/node-headers"),
+            ("HOME", "/layers/npm-home"),
+            ("PYTHONDONTWRITEBYTECODE", "1"),
             ("NODE_EXTRA_CA_CERTS", "/etc/ssl/cert.pem"),
         ] {
             assert_eq!(env.get_string_lossy(name).as_deref(), Some(expected), "{name}");
         }
-        assert_eq!(env.iter().count(), 8);
+        assert_eq!(env.iter().count(), 9);
         assert!(env_for("10.9.9", &[]).contains_key("npm_config_nodedir"));
     }
 
@@ -248,22 +265,14 @@ mod tests {
 
     #[test]
     fn install_commands() {
-        for (lockfile, dev, expected) in [
-            (
-                Lockfile::PackageLock,
-                DevDependencies::BuildOnly,
-                "ci --include=dev",
-            ),
-            (Lockfile::Shrinkwrap, DevDependencies::Kept, "ci --include=dev"),
-            (Lockfile::PackageLock, DevDependencies::NeverInstalled, "ci"),
-            (
-                Lockfile::Missing,
-                DevDependencies::BuildOnly,
-                "install --include=dev",
-            ),
-            (Lockfile::Missing, DevDependencies::NeverInstalled, "install"),
+        for (lockfile, set, expected) in [
+            (Lockfile::PackageLock, DependencySet::All, "ci --include=dev"),
+            (Lockfile::Shrinkwrap, DependencySet::Production, "ci --omit=dev"),
+            (Lockfile::PackageLock, DependencySet::AsConfigured, "ci"),
+            (Lockfile::Missing, DependencySet::All, "install --include=dev"),
+            (Lockfile::Missing, DependencySet::AsConfigured, "install"),
         ] {
-            assert_eq!(install_arguments(lockfile, dev).join(" "), expected);
+            assert_eq!(install_arguments(lockfile, set).join(" "), expected);
         }
     }
 

@@ -28,11 +28,10 @@ pub(crate) struct Engines {
     pub(crate) npm: Option<String>,
 }
 
+/// Read loosely like `main`: npm ignores a script that is not text.
 #[derive(Debug, Default, Deserialize)]
-pub(crate) struct Scripts {
-    start: Option<String>,
-    build: Option<String>,
-}
+#[serde(transparent)]
+pub(crate) struct Scripts(BTreeMap<String, Value>);
 
 /// The tables of wanted packages; a lock file repeats them for its root.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
@@ -58,12 +57,14 @@ impl PackageJson {
             .filter(|main| !main.trim().is_empty())
     }
 
-    pub(crate) fn has_start_script(&self) -> bool {
-        is_script(self.scripts.start.as_ref())
+    /// The command of the script `name`; a blank one is none.
+    pub(crate) fn script(&self, name: &str) -> Option<&str> {
+        let command = self.scripts.0.get(name)?.as_str()?.trim();
+        (!command.is_empty()).then_some(command)
     }
 
-    pub(crate) fn has_build_script(&self) -> bool {
-        is_script(self.scripts.build.as_ref())
+    pub(crate) fn has_workspaces(&self) -> bool {
+        self.workspaces.is_some()
     }
 
     /// Whether there may be anything to prune; a workspace may bring development dependencies of its own.
@@ -87,10 +88,6 @@ impl DependencyTables {
     }
 }
 
-fn is_script(script: Option<&String>) -> bool {
-    script.is_some_and(|script| !script.trim().is_empty())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,8 +102,8 @@ mod tests {
         .unwrap();
         assert_eq!(package.engines.node.as_deref(), Some("22.x"));
         assert_eq!(package.main(), Some("lib/a.js"));
-        assert!(package.has_start_script());
-        assert!(!package.has_build_script(), "a blank script is none");
+        assert_eq!(package.script("start"), Some("node ."));
+        assert_eq!(package.script("build"), None, "a blank script is none");
         assert!(package.may_have_dev_dependencies());
         assert_eq!(
             package.dependencies.wanted(),
@@ -121,9 +118,11 @@ mod tests {
             r#"{"main": false}"#,
             r#"{"dependencies": {"a": null}}"#,
             r#"{"engines": {}}"#,
+            r#"{"scripts": {"build": false}}"#,
         ] {
             let package = PackageJson::parse(text).unwrap();
             assert_eq!(package.main(), None, "{text}");
+            assert_eq!(package.script("build"), None, "{text}");
             assert!(!package.may_have_dev_dependencies(), "{text}");
         }
         assert!(

@@ -11,9 +11,9 @@ use crate::lockfile::check_lockfile;
 use crate::lockfile::choose_lockfile;
 use crate::node_request::InvalidVersionError;
 use crate::node_request::NodeRequest;
-use crate::node_request::Origin;
+use crate::node_request::NpmRequest;
 use crate::node_request::decide_node_request;
-use crate::node_request::parse_engines_range;
+use crate::node_request::decide_npm_request;
 use crate::package_json::PACKAGE_JSON;
 use crate::package_json::PackageJson;
 use crate::registry_url::InvalidRegistryError;
@@ -21,7 +21,6 @@ use crate::registry_url::RegistryUrl;
 use crate::web_process::WebProcess;
 use crate::web_process::choose_web_process;
 use libcnb::Env;
-use nodejs_semver::Range;
 use std::path::Path;
 
 const PACKAGE_JSON_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -32,15 +31,20 @@ const SMALL_FILE_BYTES_MAX: u64 = 64 * 1024;
 #[derive(Debug)]
 pub(crate) struct Project {
     pub(crate) package: PackageJson,
+    pub(crate) package_text: String,
     pub(crate) lockfile: Lockfile,
     /// Empty without a lock file.
     pub(crate) lockfile_text: String,
     pub(crate) node: NodeRequest,
-    pub(crate) npm: Option<Range>,
+    pub(crate) npm: Option<NpmRequest>,
     pub(crate) registry: RegistryUrl,
     pub(crate) dev_dependencies: DevDependencies,
-    /// The source came with installed packages.
+    /// The text of `.npmrc`, if there is one.
+    pub(crate) npmrc: Option<String>,
+    /// The source came with something named `node_modules`.
     pub(crate) has_node_modules: bool,
+    /// The app is an addon that npm compiles when it installs.
+    pub(crate) has_binding_gyp: bool,
 }
 
 /// The app cannot be built as it is.
@@ -62,8 +66,9 @@ pub(crate) enum ReadProjectError {
 
 /// Reads the app in `app_dir`; `env` is the environment of the build.
 pub(crate) fn read_project(app_dir: &Path, env: &Env) -> Result<Project, ReadProjectError> {
-    let text = read_app_file(app_dir, PACKAGE_JSON, PACKAGE_JSON_BYTES_MAX)?;
-    let package = PackageJson::parse(&text.ok_or(ReadProjectError::NoPackageJson)?)?;
+    let package_text = read_app_file(app_dir, PACKAGE_JSON, PACKAGE_JSON_BYTES_MAX)?
+        .ok_or(ReadProjectError::NoPackageJson)?;
+    let package = PackageJson::parse(&package_text)?;
 
     let lockfile = choose_lockfile(|name| app_dir.join(name).is_file())?;
     let lockfile_text = match lockfile.file_name() {
@@ -77,14 +82,7 @@ pub(crate) fn read_project(app_dir: &Path, env: &Env) -> Result<Project, ReadPro
     let nvmrc = read_app_file(app_dir, ".nvmrc", SMALL_FILE_BYTES_MAX)?;
     let node_version_file = read_app_file(app_dir, ".node-version", SMALL_FILE_BYTES_MAX)?;
     let node = decide_node_request(&package, nvmrc.as_deref(), node_version_file.as_deref())?;
-    let npm = package
-        .engines
-        .npm
-        .as_deref()
-        .filter(|text| !text.trim().is_empty());
-    let npm = npm
-        .map(|text| parse_engines_range(text, Origin::EnginesNpm))
-        .transpose()?;
+    let npm = decide_npm_request(&package)?;
 
     let npm_settings = read_app_file(app_dir, ".npmrc", SMALL_FILE_BYTES_MAX)?;
     let set_registry = npm_setting(env, "registry");
@@ -95,8 +93,11 @@ pub(crate) fn read_project(app_dir: &Path, env: &Env) -> Result<Project, ReadPro
     let (omit, node_env) = (npm_setting(env, "omit"), env.get_string_lossy("NODE_ENV"));
     Ok(Project {
         dev_dependencies: decide_dev_dependencies(omit.as_deref(), node_env.as_deref()),
-        has_node_modules: app_dir.join("node_modules").is_dir(),
+        has_node_modules: app_dir.join("node_modules").symlink_metadata().is_ok(),
+        has_binding_gyp: app_dir.join("binding.gyp").is_file(),
         package,
+        package_text,
+        npmrc: npm_settings,
         lockfile,
         lockfile_text,
         node,
@@ -122,6 +123,7 @@ fn npm_setting(env: &Env, setting: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::node_request::Origin;
     use std::fs;
 
     fn app(files: &[(&str, &str)]) -> tempfile::TempDir {
@@ -168,7 +170,7 @@ mod tests {
         assert!(project.npm.is_some());
         assert_eq!(
             project.web_process(app.path()),
-            Some(WebProcess::Node("server.js".to_string()))
+            Some(WebProcess::Node(vec!["server.js".to_string()]))
         );
     }
 

@@ -3,6 +3,7 @@
 use crate::http::HttpClient;
 use crate::http::HttpError;
 use crate::integrity::Integrity;
+use crate::node_choice::NodeVersions;
 use crate::node_request::NodeRequest;
 use crate::registry_url::RegistryUrl;
 use crate::release_lines::npm_major_for;
@@ -33,6 +34,15 @@ pub(crate) struct Package {
 pub(crate) struct Release {
     pub(crate) node: Package,
     pub(crate) npm: Package,
+}
+
+impl Release {
+    pub(crate) fn versions(&self) -> NodeVersions {
+        NodeVersions {
+            node: self.node.version.clone(),
+            npm: self.npm.version.clone(),
+        }
+    }
 }
 
 /// What the app and its target ask for.

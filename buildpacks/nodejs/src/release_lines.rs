@@ -1,6 +1,6 @@
 //! The table of Node.js release lines: which are long-term support, and which npm goes with each.
 //!
-//! Written on 2026-11-22. `lts` is what `node_version.h` in the newest package of each line says
+//! Written on [`TABLE_DATE`]. `lts` is what `node_version.h` in the newest package of each line says
 //! (`NODE_VERSION_IS_LTS`, `NODE_VERSION_LTS_CODENAME`); `ended` is the month of Node.js' release schedule, and was
 //! not looked up again; `npm_major` is our choice, about what Node.js ships, and each npm's own `engines` are asked
 //! besides. A commit changes it; a version that is newer than the table installs all the same.
@@ -16,6 +16,9 @@ pub(crate) struct ReleaseLine {
     /// The month of its last fixes, where that was past when the table was written.
     pub(crate) ended: Option<&'static str>,
 }
+
+/// When the table was last changed. Versions that were chosen under another date are chosen anew.
+pub(crate) const TABLE_DATE: &str = "2026-11-22";
 
 /// Newest first.
 const RELEASE_LINES: [ReleaseLine; 13] = [

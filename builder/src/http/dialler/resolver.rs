@@ -89,6 +89,7 @@ impl Resolver for SystemResolver {
                 .map_err(|error| temporary(&error))?;
             let name = name.to_owned();
             let question = spawn_blocking(move || {
+                #[expect(clippy::disallowed_methods, reason = "this is where names are resolved")]
                 let found = (name.as_str(), 0).to_socket_addrs();
                 drop(permit);
                 found

@@ -63,7 +63,7 @@ impl Failure for LayerError {
         match self {
             Self::Contents(error) => error.facts(),
             Self::Write { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
-                Facts::temporary("disk_full")
+                Facts::platform("disk_full")
             }
             Self::Write { .. } => Facts::platform("layer_write_failed"),
         }

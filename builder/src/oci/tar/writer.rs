@@ -67,7 +67,7 @@ impl Failure for TarError {
     fn facts(&self) -> Facts {
         match self {
             Self::Write { source } if source.kind() == io::ErrorKind::StorageFull => {
-                Facts::temporary("disk_full")
+                Facts::platform("disk_full")
             }
             Self::Write { .. } => Facts::platform("layer_write_failed"),
             Self::Read { .. } => Facts::platform("layer_read_failed"),

@@ -7,6 +7,7 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 
 use rustix::fs::FileType;
 
@@ -64,6 +65,8 @@ pub struct Tree<'tree> {
     pub owner: Owner,
     /// What may be in it.
     pub limits: TreeLimits,
+    /// Reading ends with an error once this is set.
+    pub stop: Option<&'tree AtomicBool>,
 }
 
 /// A path in a tree, relative to its root; the root itself is empty.

@@ -112,6 +112,7 @@ fn layer_digest(root: &Path, directory: &str) -> String {
         parent_owner: OWNER,
         owner: OWNER,
         limits: TreeLimits::default(),
+        stop: None,
     };
     diff_id_of(|tar| append_layer_directory(tar, &tree, Path::new(directory)))
         .unwrap()
@@ -175,6 +176,7 @@ fn parents_keep_their_modes_and_get_their_owners() {
             parent_owner,
             owner,
             limits,
+            stop: None,
         };
         let directory = Path::new("corrupted_buildpack/corrupted-layer");
         diff_id_of(|tar| append_layer_directory(tar, &tree, directory))
@@ -231,6 +233,7 @@ fn app_slices_have_the_reference_s_digests() {
         parent_owner: OWNER,
         owner: OWNER,
         limits,
+        stop: None,
     };
     let layers = divide(&list(&tree).unwrap(), &slices).unwrap();
     assert_eq!(layers.len(), 7);
@@ -257,6 +260,7 @@ fn links_are_not_followed_and_limits_hold() {
             parent_owner: OWNER,
             owner: OWNER,
             limits,
+            stop: None,
         }
     };
     let through_link = diff_id_of(|tar| {

@@ -2,12 +2,16 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
+use std::io;
+use std::io::Read;
 use std::os::fd::AsFd;
 use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 
 use rustix::fs::AtFlags;
 use rustix::fs::FileType;
@@ -34,6 +38,21 @@ pub(super) struct Walker<'tree> {
     tree: &'tree Tree<'tree>,
     entries: u64,
     bytes: u64,
+}
+
+/// A file that is read to its end, or until the build is to end.
+struct Stoppable<'tree> {
+    file: File,
+    stop: Option<&'tree AtomicBool>,
+}
+
+impl Read for Stoppable<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.stop.is_some_and(|stop| stop.load(Ordering::Relaxed)) {
+            return Err(io::Error::other("the build was interrupted"));
+        }
+        self.file.read(buffer)
+    }
 }
 
 impl<'tree> Walker<'tree> {
@@ -155,7 +174,9 @@ impl<'tree> Walker<'tree> {
             stat.st_mode,
             self.tree.owner,
         );
-        Ok(tar.append(&header, &mut File::from(file))?)
+        let file = File::from(file);
+        let stop = self.tree.stop;
+        Ok(tar.append(&header, &mut Stoppable { file, stop })?)
     }
 
     fn append_other(

@@ -116,7 +116,7 @@ impl Failure for UnpackError {
         match self {
             Self::Tar(error) => error.facts(),
             Self::Entry { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
-                Facts::temporary("disk_full")
+                Facts::platform("disk_full")
             }
             Self::Entry { .. } => Facts::platform("layer_unpack_failed"),
             Self::Refused { .. } | Self::TooMuch { .. } => Facts::platform("layer_refused"),

@@ -26,8 +26,10 @@ const DESCRIPTOR_BYTES_MAX: u64 = 1 << 20;
 const ROOT: &str = "/cnb/buildpacks";
 
 /// The built-in builder's order: Node.js with an optional Procfile, else a Procfile alone.
-const BUILT_IN_ORDER: [&[(&str, bool)]; 2] =
-    [&[("packhorse/nodejs", false), ("packhorse/procfile", true)], &[("packhorse/procfile", false)]];
+const BUILT_IN_ORDER: [&[(&str, bool)]; 2] = [
+    &[("packhorse/nodejs", false), ("packhorse/procfile", true)],
+    &[("packhorse/procfile", false)],
+];
 
 /// A buildpack on this machine, and where the job will see it.
 pub(super) struct Shelved {
@@ -43,15 +45,27 @@ pub(super) struct Shelved {
 /// The buildpacks that the command line names, else the shipped ones.
 pub(super) fn shelve(request: &BuildRequest, embedded: &Embedded) -> Result<Vec<Shelved>, DetectError> {
     if request.buildpacks.is_empty() {
-        return BUILDPACKS.iter().map(|name| shelved(embedded.buildpack(name), false)).collect();
+        return BUILDPACKS
+            .iter()
+            .map(|name| shelved(embedded.buildpack(name), false))
+            .collect();
     }
-    request.buildpacks.iter().map(|path| shelved(path.clone(), true)).collect()
+    request
+        .buildpacks
+        .iter()
+        .map(|path| shelved(path.clone(), true))
+        .collect()
 }
 
 fn shelved(source: PathBuf, is_named: bool) -> Result<Shelved, DetectError> {
     let path = source.join("buildpack.toml");
-    let invalid = |why: String| LibraryError::Descriptor { path: path.display().to_string(), why };
-    let size = fs::metadata(&path).map_err(|error| invalid(error.to_string()))?.len();
+    let invalid = |why: String| LibraryError::Descriptor {
+        path: path.display().to_string(),
+        why,
+    };
+    let size = fs::metadata(&path)
+        .map_err(|error| invalid(error.to_string()))?
+        .len();
     if size > DESCRIPTOR_BYTES_MAX {
         return Err(invalid(format!("it is larger than {DESCRIPTOR_BYTES_MAX} bytes")).into());
     }
@@ -59,29 +73,58 @@ fn shelved(source: PathBuf, is_named: bool) -> Result<Shelved, DetectError> {
     let text = std::str::from_utf8(&bytes).map_err(|error| invalid(error.to_string()))?;
     let descriptor = BuildpackDescriptor::parse(text).map_err(|error| invalid(error.to_string()))?;
     let id = descriptor.buildpack.id;
-    let version = descriptor.buildpack.version.ok_or_else(|| invalid("it names no version".to_owned()))?;
+    let version = descriptor
+        .buildpack
+        .version
+        .ok_or_else(|| invalid("it names no version".to_owned()))?;
     let directory = Path::new(ROOT).join(id.escaped()).join(version.to_string());
-    let installed = Installed { directory, descriptor: bytes, digest: None };
-    Ok(Shelved { source, is_named, installed, entry: GroupEntry { id, version: Some(version), optional: false } })
+    let installed = Installed {
+        directory,
+        descriptor: bytes,
+        digest: None,
+    };
+    Ok(Shelved {
+        source,
+        is_named,
+        installed,
+        entry: GroupEntry {
+            id,
+            version: Some(version),
+            optional: false,
+        },
+    })
 }
 
 /// The library of the shelf, and the order in which its buildpacks are asked: those that the user named make one group.
 pub(super) fn library_and_order(shelf: &[Shelved]) -> Result<(Library, Verified), DetectError> {
     let library = Library::new(shelf.iter().map(|one| one.installed.clone()));
     let groups = if shelf.iter().any(|one| one.is_named) {
-        vec![Group { group: shelf.iter().map(|one| one.entry.clone()).collect() }]
+        vec![Group {
+            group: shelf.iter().map(|one| one.entry.clone()).collect(),
+        }]
     } else {
-        BUILT_IN_ORDER.iter().map(|group| built_in(group, shelf)).collect()
+        BUILT_IN_ORDER
+            .iter()
+            .map(|group| built_in(group, shelf))
+            .collect()
     };
-    let order = Order { order: groups, order_extensions: Vec::new() };
+    let order = Order {
+        order: groups,
+        order_extensions: Vec::new(),
+    };
     let verified = order::verify(&order, &SystemBuildpacks::default(), &library)?;
     Ok((library, verified))
 }
 
 fn built_in(group: &[(&str, bool)], shelf: &[Shelved]) -> Group {
     let entry = |(id, optional): &(&str, bool)| {
-        let shelved = shelf.iter().find(|one| one.entry.id.to_string() == *id)?;
-        Some(GroupEntry { optional: *optional, ..shelved.entry.clone() })
+        let shelved = shelf.iter().find(|one| one.entry.id.as_str() == *id)?;
+        Some(GroupEntry {
+            optional: *optional,
+            ..shelved.entry.clone()
+        })
     };
-    Group { group: group.iter().filter_map(entry).collect() }
+    Group {
+        group: group.iter().filter_map(entry).collect(),
+    }
 }

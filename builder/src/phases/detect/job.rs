@@ -7,14 +7,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::http::dialler::Dialler;
+use crate::http::dialler::resolver::SystemResolver;
+use crate::model::policy::NetworkPolicy;
 use crate::model::request::BuildRequest;
 use crate::network::Sockets;
 use crate::network::gateway::Gateway;
 use crate::network::gateway::GatewayLimits;
 use crate::network::gateway::GatewaySetup;
-use crate::http::dialler::Dialler;
-use crate::http::dialler::resolver::SystemResolver;
-use crate::model::policy::NetworkPolicy;
 use crate::phases::detect::DetectError;
 use crate::phases::detect::buildpacks;
 use crate::phases::detect::buildpacks::Shelved;
@@ -24,6 +24,7 @@ use crate::phases::handover::SCOPE;
 use crate::phases::handover::Sandbox;
 use crate::phases::handover::Source;
 use crate::phases::handover::Tools;
+use crate::phases::handover::USER_ID;
 use crate::sandbox;
 use crate::sandbox::directory::JobDirectory;
 use crate::sandbox::spec::Bind;
@@ -32,7 +33,6 @@ use crate::sandbox::spec::JobSpec;
 use crate::sandbox::spec::LayersState;
 use crate::sandbox::spec::Network;
 use crate::sandbox::spec::User;
-use crate::store::caches::Pending;
 use crate::store::copy::CopyRules;
 use crate::store::copy::copy_directory;
 use crate::store::embedded::Embedded;
@@ -41,8 +41,6 @@ use crate::store::embedded::Embedded;
 pub(super) const HOME: &str = "/home/cnb";
 /// The job's host name; the same everywhere, as it may end in what buildpacks write.
 pub(super) const HOSTNAME: &str = "packhorse";
-/// The job's user and group.
-pub(super) const USER_ID: u32 = 1000;
 /// Where the base keeps the certificates of authorities.
 const CA_BUNDLE: &str = "etc/ssl/certs/ca-certificates.crt";
 /// Between TERM and KILL.
@@ -61,6 +59,7 @@ pub(super) fn start(
     let shift = tools.builder.identity.owner_shift();
     let embedded = Embedded::lay_out(tools.store.root())?;
     let shelf = buildpacks::shelve(request, &embedded)?;
+    let blobs_in_use = tools.store.blobs()?.use_all()?;
     let cache = tools.store.caches()?.cache(&source.app, SCOPE)?;
     let state = cache.open()?;
     let pending = cache.begin(state.as_ref())?;
@@ -81,10 +80,19 @@ pub(super) fn start(
         program: PathBuf::from("/proc/self/exe"),
         identity: tools.builder.identity,
         root_layers: vec![bases.build.root.clone()],
-        layers: LayersState { lowers: pending.lowers().to_vec(), directory: room_of(&pending), volatile: true },
+        layers: LayersState {
+            lowers: pending.lowers().to_vec(),
+            directory: pending.folder().to_owned(),
+            volatile: true,
+        },
         workspace,
         binds,
-        user: User { uid: USER_ID, gid: USER_ID, name: "cnb".to_owned(), home: PathBuf::from(HOME) },
+        user: User {
+            uid: USER_ID,
+            gid: USER_ID,
+            name: "cnb".to_owned(),
+            home: PathBuf::from(HOME),
+        },
         limits: request.limits.clone(),
         hostname: HOSTNAME.to_owned(),
         network: Network::Listeners { ports: Vec::new() },
@@ -95,7 +103,20 @@ pub(super) fn start(
     let rung = tools.builder.identity.rung().to_owned();
     let kill = job.kill_handle();
     tools.cancel.on_cancel(move || kill.kill());
-    Ok((Sandbox { gateway: None, job, cache, state, pending, bases, embedded, rung }, shelf))
+    Ok((
+        Sandbox {
+            gateway: None,
+            _blobs_in_use: blobs_in_use,
+            job,
+            cache,
+            state,
+            pending,
+            bases,
+            embedded,
+            rung,
+        },
+        shelf,
+    ))
 }
 
 /// The job's way out through this process, closed for detection.
@@ -105,23 +126,29 @@ pub(super) fn open_gateway(sandbox: &mut Sandbox, tools: &Tools<'_>) -> Result<(
     };
     let setup = GatewaySetup {
         policy: NetworkPolicy::None,
-        dialler: Arc::new(Dialler::new(Arc::new(SystemResolver::default()), tools.builder.proxy.clone())),
+        dialler: Arc::new(Dialler::new(
+            Arc::new(SystemResolver::default()),
+            tools.builder.proxy.clone(),
+        )),
         watcher: tools.watcher.clone(),
         limits: GatewayLimits::default(),
     };
-    sandbox.gateway = Some(Gateway::start(Sockets { tcp: sockets.tcp, dns: sockets.dns }, setup)?);
+    sandbox.gateway = Some(Gateway::start(
+        Sockets {
+            tcp: sockets.tcp,
+            dns: sockets.dns,
+        },
+        setup,
+    )?);
     Ok(())
-}
-
-/// The folder that holds a pending build's upper and work.
-fn room_of(pending: &Pending) -> PathBuf {
-    pending.upper().parent().unwrap_or(pending.upper()).to_owned()
 }
 
 /// Makes `owner` the owner of a folder that all may enter.
 fn give(folder: &Path, owner: u32) -> Result<(), DetectError> {
-    std::os::unix::fs::chown(folder, Some(owner), Some(owner))
-        .map_err(|source| DetectError::Prepare { path: folder.to_owned(), source })?;
+    std::os::unix::fs::chown(folder, Some(owner), Some(owner)).map_err(|source| DetectError::Prepare {
+        path: folder.to_owned(),
+        source,
+    })?;
     readable(folder, 0o755)
 }
 
@@ -129,7 +156,11 @@ fn job_id() -> String {
     use std::sync::atomic::AtomicU32;
     use std::sync::atomic::Ordering;
     static COUNT: AtomicU32 = AtomicU32::new(0);
-    format!("build-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+    format!(
+        "build-{}-{}",
+        std::process::id(),
+        COUNT.fetch_add(1, Ordering::Relaxed)
+    )
 }
 
 fn bind_buildpacks(shelf: &[Shelved], room: &Path, shift: u32) -> Result<Vec<Bind>, DetectError> {
@@ -154,43 +185,58 @@ fn bind_buildpacks(shelf: &[Shelved], room: &Path, shift: u32) -> Result<Vec<Bin
 }
 
 fn read_only(source: PathBuf, target: impl Into<PathBuf>) -> Bind {
-    Bind { source, target: target.into(), mode: BindMode::ReadOnly }
+    Bind {
+        source,
+        target: target.into(),
+        mode: BindMode::ReadOnly,
+    }
 }
 
 /// `/platform` with the user's variables as files.
 fn platform(request: &BuildRequest, room: &Path) -> Result<PathBuf, DetectError> {
     let platform = room.join("platform");
     for folder in [platform.clone(), platform.join("env")] {
-        fs::create_dir(&folder).map_err(|source| DetectError::Prepare { path: folder.clone(), source })?;
+        fs::create_dir(&folder).map_err(|source| DetectError::Prepare {
+            path: folder.clone(),
+            source,
+        })?;
         readable(&folder, 0o755)?;
     }
     for (name, value) in &request.environment {
         let path = platform.join("env").join(name);
-        fs::write(&path, value).map_err(|source| DetectError::Prepare { path: path.clone(), source })?;
+        fs::write(&path, value).map_err(|source| DetectError::Prepare {
+            path: path.clone(),
+            source,
+        })?;
         readable(&path, 0o644)?;
     }
     Ok(platform)
 }
 
 /// The image's certificates and the operator's in one file.
-fn ca_bundle(root: &Path, operators: Option<&Path>, room: &Path) -> Result<Option<PathBuf>, DetectError> {
-    let Some(operators) = operators else {
+fn ca_bundle(image: &Path, authorities: Option<&Path>, room: &Path) -> Result<Option<PathBuf>, DetectError> {
+    let Some(authorities) = authorities else {
         return Ok(None);
     };
-    let bundle = room.join("ca-certificates.crt");
+    let merged_file = room.join("ca-certificates.crt");
     let write = || -> std::io::Result<()> {
-        let mut merged = fs::read(root.join(CA_BUNDLE)).unwrap_or_default();
+        let mut merged = fs::read(image.join(CA_BUNDLE)).unwrap_or_default();
         merged.push(b'\n');
-        merged.extend(fs::read(operators)?);
-        fs::File::create(&bundle)?.write_all(&merged)
+        merged.extend(fs::read(authorities)?);
+        fs::File::create(&merged_file)?.write_all(&merged)
     };
-    write().map_err(|source| DetectError::Prepare { path: operators.to_owned(), source })?;
-    readable(&bundle, 0o644)?;
-    Ok(Some(bundle))
+    write().map_err(|source| DetectError::Prepare {
+        path: authorities.to_owned(),
+        source,
+    })?;
+    readable(&merged_file, 0o644)?;
+    Ok(Some(merged_file))
 }
 
 fn readable(path: &Path, mode: u32) -> Result<(), DetectError> {
     use std::os::unix::fs::PermissionsExt as _;
-    fs::set_permissions(path, fs::Permissions::from_mode(mode))
-        .map_err(|source| DetectError::Prepare { path: path.to_owned(), source })
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(|source| DetectError::Prepare {
+        path: path.to_owned(),
+        source,
+    })
 }

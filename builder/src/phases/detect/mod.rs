@@ -101,7 +101,9 @@ impl Failure for DetectError {
             Self::NoLayer => Facts::bug("base_layer_missing"),
             Self::Git(error) => error.facts(),
             Self::Copy(error) => error.facts(),
-            Self::Prepare { source, .. } if source.kind() == io::ErrorKind::StorageFull => Facts::platform("disk_full"),
+            Self::Prepare { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                Facts::platform("disk_full")
+            }
             Self::Prepare { .. } => Facts::platform("sandbox_preparation"),
             Self::Embedded(error) => error.facts(),
             Self::Store(error) => error.facts(),
@@ -117,7 +119,11 @@ impl Failure for DetectError {
 }
 
 /// Makes the base ready, starts the build's one sandbox with the source in it, and chooses the buildpacks.
-pub async fn choose_buildpacks(source: Source, request: &BuildRequest, tools: &Tools<'_>) -> Result<Plan, DetectError> {
+pub async fn choose_buildpacks(
+    source: Source,
+    request: &BuildRequest,
+    tools: &Tools<'_>,
+) -> Result<Plan, DetectError> {
     let bases = ensure_bases(tools).await?;
     tools.cancel.check()?;
     let (mut sandbox, shelf) = tokio::task::block_in_place(|| job::start(&source, request, tools, bases))?;
@@ -143,7 +149,12 @@ async fn ensure_bases(tools: &Tools<'_>) -> Result<Bases, DetectError> {
     Ok(Bases { build, run, layer })
 }
 
-fn choose(source: Source, shelf: &[Shelved], sandbox: Sandbox, tools: &Tools<'_>) -> Result<Plan, DetectError> {
+fn choose(
+    source: Source,
+    shelf: &[Shelved],
+    sandbox: Sandbox,
+    tools: &Tools<'_>,
+) -> Result<Plan, DetectError> {
     let (library, order) = buildpacks::library_and_order(shelf)?;
     let setting = Setting::read(
         &sandbox.job,
@@ -152,23 +163,39 @@ fn choose(source: Source, shelf: &[Shelved], sandbox: Sandbox, tools: &Tools<'_>
         run_target(&sandbox.bases.run.config),
         EXEC_ENV_DEFAULT.to_owned(),
     )?;
-    let detected = buildpack::detect::choose_group(&sandbox.job, &setting, &library, &order, tools.watcher.as_ref())?;
+    let detected =
+        buildpack::detect::choose_group(&sandbox.job, &setting, &library, &order, tools.watcher.as_ref())?;
     sandbox.job.sweep()?;
-    Ok(Plan { source, detected, setting, sandbox })
+    Ok(Plan {
+        source,
+        detected,
+        setting,
+        sandbox,
+    })
 }
 
 /// What of the build image's environment a buildpack may see, and what a container runtime would add.
 fn outside(sandbox: &Sandbox) -> Environment {
-    let of_image = sandbox.bases.build.config["config"]["Env"].as_array().into_iter().flatten();
+    let of_image = sandbox.bases.build.config["config"]["Env"]
+        .as_array()
+        .into_iter()
+        .flatten();
     let of_image = of_image.filter_map(|variable| variable.as_str()?.split_once('='));
     let added = [("HOME", job::HOME), ("HOSTNAME", job::HOSTNAME)];
-    Environment::from_outside(of_image.chain(added).map(|(name, value)| (name.into(), value.into())))
+    Environment::from_outside(
+        of_image
+            .chain(added)
+            .map(|(name, value)| (name.into(), value.into())),
+    )
 }
 
 fn run_target(config: &serde_json::Value) -> RunTarget {
     let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
     let label = |name: &str| text(&config["config"]["Labels"][name]);
-    let distro = Distro { name: label("io.buildpacks.base.distro.name"), version: label("io.buildpacks.base.distro.version") };
+    let distro = Distro {
+        name: label("io.buildpacks.base.distro.name"),
+        version: label("io.buildpacks.base.distro.version"),
+    };
     RunTarget {
         os: text(&config["os"]),
         arch: text(&config["architecture"]),

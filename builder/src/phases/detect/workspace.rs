@@ -28,15 +28,35 @@ pub(super) fn lay_out(
     match origin {
         Origin::Directory(directory) => {
             let leave_out: &[&str] = if request.keep_git { &[] } else { &[".git"] };
-            let rules = CopyRules { leave_out, owner, entries_max: ENTRIES_MAX, bytes_max: BYTES_MAX };
+            let rules = CopyRules {
+                leave_out,
+                owner,
+                entries_max: ENTRIES_MAX,
+                bytes_max: BYTES_MAX,
+            };
             copy_directory(directory, destination, rules)?;
         }
         Origin::Git(resolved) => {
-            let submodules = if request.submodules { Submodules::Fetch } else { Submodules::Skip };
+            let submodules = if request.submodules {
+                Submodules::Fetch
+            } else {
+                Submodules::Skip
+            };
             // Git's client blocks and must not see the runtime, so it gets a thread of its own.
             std::thread::scope(|scope| {
-                let checkout = || tools.git.checkout(resolved, destination, submodules, tools.watcher.as_ref(), tools.cancel);
-                scope.spawn(checkout).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+                let checkout = || {
+                    tools.git.checkout(
+                        resolved,
+                        destination,
+                        submodules,
+                        tools.watcher.as_ref(),
+                        tools.cancel,
+                    )
+                };
+                scope
+                    .spawn(checkout)
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
             })?;
             give(destination, owner)?;
         }
@@ -46,7 +66,10 @@ pub(super) fn lay_out(
 
 /// Gives a whole tree to `owner`.
 fn give(path: &Path, owner: u32) -> Result<(), DetectError> {
-    let failed = |source| DetectError::Prepare { path: path.to_owned(), source };
+    let failed = |source| DetectError::Prepare {
+        path: path.to_owned(),
+        source,
+    };
     lchown(path, Some(owner), Some(owner)).map_err(failed)?;
     if fs::symlink_metadata(path).map_err(failed)?.is_dir() {
         for entry in fs::read_dir(path).map_err(failed)? {

@@ -19,14 +19,15 @@ use serde_json::json;
 
 use crate::buildpack::metadata::build_metadata;
 use crate::buildpack::metadata::launch_layers;
+use crate::buildpack::order::Participant;
 use crate::buildpack::setting::EXEC_ENV_DEFAULT;
+use crate::model::descriptor::MANIFEST;
 use crate::model::digest::DiffId;
 use crate::model::previous_image::LIFECYCLE_LABEL;
+use crate::model::receipt::LayerOutcome;
 use crate::oci::config::ImageConfig;
 use crate::oci::manifest::Manifest;
 use crate::oci::manifest::describe;
-use crate::model::descriptor::MANIFEST;
-use crate::model::receipt::LayerOutcome;
 use crate::phases::export::ExportError;
 use crate::phases::export::fixed;
 use crate::phases::export::layers::Layers;
@@ -54,7 +55,11 @@ pub(super) fn assemble(finished: &Finished, layers: Layers, tools: &Tools<'_>) -
         config.set_label(&name, &text);
     }
 
-    let base = ImageLayer { name: "run image".to_owned(), outcome: LayerOutcome::Base, descriptor: finished.plan.sandbox.bases.layer.clone() };
+    let base = ImageLayer {
+        name: "run image".to_owned(),
+        outcome: LayerOutcome::Base,
+        descriptor: finished.plan.sandbox.bases.layer.clone(),
+    };
     let all: Vec<ImageLayer> = std::iter::once(base).chain(layers.all).collect();
     let config = config.to_bytes();
     let manifest = Manifest::new(&config, all.iter().map(|layer| layer.descriptor.blob.clone()));
@@ -68,8 +73,16 @@ pub(super) fn assemble(finished: &Finished, layers: Layers, tools: &Tools<'_>) -
         layers: all,
         manifest: bytes,
         key: finished.plan.source.key.key(run.lock_digest),
-        buildpacks: finished.plan.detected.group.iter().map(|one| one.name()).collect(),
+        buildpacks: finished
+            .plan
+            .detected
+            .group
+            .iter()
+            .map(Participant::name)
+            .collect(),
         rung: finished.plan.sandbox.rung.clone(),
+        next: None,
+        _blobs_in_use: blobs.use_all()?,
     })
 }
 
@@ -91,7 +104,11 @@ fn set_environment(config: &mut ImageConfig, finished: &Finished) {
 /// The words of the reference for a layer's history (cnb §5.2).
 fn created_by(name: &str, finished: &Finished) -> String {
     if let Some((buildpack, layer)) = name.split_once(':') {
-        let member = finished.built.group.iter().find(|member| member.id.as_str() == buildpack);
+        let member = finished
+            .built
+            .group
+            .iter()
+            .find(|member| member.id.as_str() == buildpack);
         let version = member.map(|member| member.version.as_str()).unwrap_or_default();
         return format!("Layer: '{layer}', Created by buildpack: {buildpack}@{version}");
     }
@@ -113,27 +130,52 @@ fn labels(finished: &Finished, layers: &Layers) -> Result<Vec<(String, String)>,
     };
     let source = &finished.plan.source;
     let mut labels = standard_labels(source.key.created, &source.identity);
-    labels.push(written(LIFECYCLE_LABEL, lifecycle_label(finished, layers)?.to_text())?);
+    labels.push(written(
+        LIFECYCLE_LABEL,
+        lifecycle_label(finished, layers)?.to_text(),
+    )?);
     let build = BuildLabel::new(&build_metadata(&finished.built), launcher_label(), false);
-    labels.push(written("io.buildpacks.build.metadata", build.and_then(|label| label.to_text()))?);
-    labels.push(written("io.buildpacks.project.metadata", project_label(&source.identity).to_text())?);
-    labels.extend(finished.built.labels.iter().map(|label| (label.key.clone(), label.value.clone())));
+    labels.push(written(
+        "io.buildpacks.build.metadata",
+        build.and_then(|label| label.to_text()),
+    )?);
+    labels.push(written(
+        "io.buildpacks.project.metadata",
+        project_label(&source.identity).to_text(),
+    )?);
+    labels.extend(
+        finished
+            .built
+            .labels
+            .iter()
+            .map(|label| (label.key.clone(), label.value.clone())),
+    );
     labels.push(("io.buildpacks.exec-env".to_owned(), EXEC_ENV_DEFAULT.to_owned()));
     Ok(labels)
 }
 
 /// The labels of the OCI image spec that say where an image comes from.
-fn standard_labels(created: crate::model::timestamp::Timestamp, identity: &SourceIdentity) -> Vec<(String, String)> {
+fn standard_labels(
+    created: crate::model::timestamp::Timestamp,
+    identity: &SourceIdentity,
+) -> Vec<(String, String)> {
     let label = |name: &str, text: &str| (format!("org.opencontainers.image.{name}"), text.to_owned());
     let mut labels = vec![label("created", &created.to_string())];
     labels.extend(identity.remote.as_ref().map(|remote| label("source", remote)));
-    labels.extend(identity.revision.as_ref().map(|revision| label("revision", revision)));
+    labels.extend(
+        identity
+            .revision
+            .as_ref()
+            .map(|revision| label("revision", revision)),
+    );
     labels
 }
 
 fn lifecycle_label(finished: &Finished, layers: &Layers) -> Result<LifecycleLabel, ExportError> {
     let previous = finished.plan.source.previous.as_ref().map(|image| &image.label);
-    let sha = |diff_id: DiffId| LayerSha { sha: diff_id.to_string() };
+    let sha = |diff_id: DiffId| LayerSha {
+        sha: diff_id.to_string(),
+    };
     let base_id = finished.plan.sandbox.bases.layer.diff_id.to_string();
     Ok(LifecycleLabel {
         app: AppLayers::List(layers.app.iter().copied().map(sha).collect()),
@@ -148,14 +190,24 @@ fn lifecycle_label(finished: &Finished, layers: &Layers) -> Result<LifecycleLabe
             image: RUN_IMAGE.to_owned(),
             mirrors: Vec::new(),
         },
-        stack: Some(StackLabel { run_image: StackRunImage { image: RUN_IMAGE.to_owned(), mirrors: Vec::new() } }),
+        stack: Some(StackLabel {
+            run_image: StackRunImage {
+                image: RUN_IMAGE.to_owned(),
+                mirrors: Vec::new(),
+            },
+        }),
     })
 }
 
 fn launcher_label() -> LauncherLabel {
     LauncherLabel {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        source: LauncherSource { git: LauncherGit { repository: "packhorse".to_owned(), commit: String::new() } },
+        source: LauncherSource {
+            git: LauncherGit {
+                repository: "packhorse".to_owned(),
+                commit: String::new(),
+            },
+        },
     }
 }
 
@@ -172,5 +224,11 @@ fn project_label(identity: &SourceIdentity) -> ProjectLabel {
         metadata.insert("revision".to_owned(), json!(name));
     }
     let version = BTreeMap::from([("commit".to_owned(), json!(revision))]);
-    ProjectLabel { source: Some(ProjectSource { kind: "git".to_owned(), version, metadata }) }
+    ProjectLabel {
+        source: Some(ProjectSource {
+            kind: "git".to_owned(),
+            version,
+            metadata,
+        }),
+    }
 }

@@ -21,7 +21,13 @@ pub(super) struct Launcher(Vec<u8>);
 
 /// Reads the launcher.
 pub(super) fn launcher(path: &Path) -> Result<Launcher, ExportError> {
-    fs::read(path).map(Launcher).map_err(|source| TreeError::Read { path: path.to_owned(), source }.into())
+    fs::read(path).map(Launcher).map_err(|source| {
+        TreeError::Read {
+            path: path.to_owned(),
+            source,
+        }
+        .into()
+    })
 }
 
 impl Launcher {
@@ -29,7 +35,10 @@ impl Launcher {
         folder(tar, "/cnb")?;
         folder(tar, "/cnb/lifecycle")?;
         let size = self.0.len() as u64;
-        tar.append(&header(LAUNCHER, Kind::File { size }), &mut io::Cursor::new(&self.0))?;
+        tar.append(
+            &header(LAUNCHER, Kind::File { size }),
+            &mut io::Cursor::new(&self.0),
+        )?;
         Ok(())
     }
 }
@@ -59,7 +68,14 @@ fn folder(tar: &mut LayerTar<'_>, path: &str) -> Result<(), TreeError> {
 }
 
 fn header(path: &str, kind: Kind) -> Header {
-    Header { path: path.as_bytes().to_vec(), kind, mode: 0o755, uid: 0, gid: 0, mtime: Timestamp::BUILDPACKS }
+    Header {
+        path: path.as_bytes().to_vec(),
+        kind,
+        mode: 0o755,
+        uid: 0,
+        gid: 0,
+        mtime: Timestamp::BUILDPACKS,
+    }
 }
 
 #[cfg(test)]
@@ -70,12 +86,26 @@ mod tests {
     /// The digests of cnb §C.2.
     #[test]
     fn the_fixed_layers_have_the_references_bytes() {
-        let of = |types: &[&str]| diff_id_of(|tar| append_process_types(tar, types)).unwrap().0.to_string();
-        assert_eq!(of(&["web"]), "sha256:83d85471d9f8a3834b4e27cf701e3f0aef220cc816d9c173c7d32cd73909a590");
-        assert_eq!(of(&["web", "worker"]), "sha256:c32b6c6d08c5d84a980a518d1dd9093c22b9e003f2b6b468f12fe1e7cd918b3f");
+        let of = |types: &[&str]| {
+            diff_id_of(|tar| append_process_types(tar, types))
+                .unwrap()
+                .0
+                .to_string()
+        };
+        assert_eq!(
+            of(&["web"]),
+            "sha256:83d85471d9f8a3834b4e27cf701e3f0aef220cc816d9c173c7d32cd73909a590"
+        );
+        assert_eq!(
+            of(&["web", "worker"]),
+            "sha256:c32b6c6d08c5d84a980a518d1dd9093c22b9e003f2b6b468f12fe1e7cd918b3f"
+        );
         let launcher = Launcher(b"launcher-content".to_vec());
         let diff_id = diff_id_of(|tar| launcher.append(tar)).unwrap().0.to_string();
-        assert_eq!(diff_id, "sha256:eb8cd01c7ae3cc4b516ccee89832066897b6728ba2b43044bf4c0fcb34826ba3");
+        assert_eq!(
+            diff_id,
+            "sha256:eb8cd01c7ae3cc4b516ccee89832066897b6728ba2b43044bf4c0fcb34826ba3"
+        );
     }
 
     #[test]

@@ -13,22 +13,20 @@ use crate::model::descriptor::LayerDescriptor;
 use crate::model::digest::DiffId;
 use crate::model::receipt::LayerOutcome;
 use crate::oci::layer::LayerTar;
-use crate::oci::layer::compression::Compression;
-use crate::oci::layer::write_layer;
 use crate::oci::slices::divide;
 use crate::oci::tree;
-use crate::oci::tree::Owner;
-use crate::oci::tree::Tree;
 use crate::oci::tree::TreeError;
-use crate::oci::tree::TreeLimits;
 use crate::phases::export::ExportError;
 use crate::phases::export::fixed;
-use crate::phases::export::untouched::is_untouched;
+use crate::phases::export::late;
 use crate::phases::handover::Finished;
 use crate::phases::handover::ImageLayer;
 use crate::phases::handover::Tools;
+use crate::phases::handover::USER_ID;
 use crate::sandbox::job::Job as _;
+use crate::store::caches::overlay::touches;
 use crate::store::caches::record::CachedLayer;
+use crate::store::directory_layer::tree_of_user;
 
 /// What a layer of the image is called by its place in the lifecycle label.
 pub(super) struct Layers {
@@ -43,12 +41,13 @@ pub(super) struct Layers {
     pub(super) process_types: Option<DiffId>,
 }
 
-/// The job's user, who owns what buildpacks make.
-const OWNER: Owner = Owner { uid: 1000, gid: 1000 };
-
 /// Writes all layers into the store, lowest first.
 pub(super) fn write(finished: &Finished, tools: &Tools<'_>) -> Result<Layers, ExportError> {
-    let mut writer = Writer { finished, tools, all: Vec::new() };
+    let mut writer = Writer {
+        finished,
+        tools,
+        all: Vec::new(),
+    };
     let mut digests = LayerDigests::new();
     for layer in &finished.built.layers {
         if let Some(diff_id) = writer.buildpack_layer(layer)? {
@@ -60,14 +59,27 @@ pub(super) fn write(finished: &Finished, tools: &Tools<'_>) -> Result<Layers, Ex
     let launcher = fixed::launcher(&finished.plan.sandbox.embedded.launcher())?;
     let launcher = writer.write("launcher", |tar| launcher.append(tar))?;
     let config = writer.below_layers("config", Path::new("config"))?;
-    let types: Vec<&str> = finished.built.processes.iter().map(|process| process.process_type.as_str()).collect();
+    let types: Vec<&str> = finished
+        .built
+        .processes
+        .iter()
+        .map(|process| process.process_type.as_str())
+        .collect();
     fixed::check_process_types(&types)?;
     let process_types = if types.is_empty() {
         None
     } else {
         Some(writer.write("process-types", |tar| fixed::append_process_types(tar, &types))?)
     };
-    Ok(Layers { all: writer.all, digests, sbom, app, launcher, config, process_types })
+    Ok(Layers {
+        all: writer.all,
+        digests,
+        sbom,
+        app,
+        launcher,
+        config,
+        process_types,
+    })
 }
 
 struct Writer<'a> {
@@ -89,15 +101,32 @@ impl Writer<'_> {
         }
         let place = Path::new(&escape_id(&layer.buildpack)).join(&layer.name);
         let sandbox = &self.finished.plan.sandbox;
+        let upper = sandbox.pending.upper();
         let known = sandbox.state.as_ref().and_then(|state| {
-            let is_it = |cached: &&CachedLayer| cached.buildpack == layer.buildpack && cached.name == layer.name;
+            let is_it =
+                |cached: &&CachedLayer| cached.buildpack == layer.buildpack && cached.name == layer.name;
             state.layers().iter().find(is_it)?.layer.clone()
         });
         if let Some(descriptor) = known
             && self.tools.store.blobs()?.contains(&descriptor.blob)
-            && is_untouched(sandbox.pending.upper(), &place)
+            && !touches(upper, &place).unwrap_or(true)
         {
             return Ok(Some(self.keep(&name, descriptor)));
+        }
+        let early = self
+            .finished
+            .early
+            .iter()
+            .find(|early| early.buildpack == layer.buildpack && early.name == layer.name);
+        if let Some(early) = early {
+            if !late::changed_after(&upper.join(&place), early.exited) {
+                return Ok(Some(self.keep(&name, early.descriptor.clone())));
+            }
+            let text = format!(
+                "layer {} of {} was changed by a later buildpack and is made again",
+                layer.name, layer.buildpack
+            );
+            self.tools.watcher.tell(Event::Warning { text });
         }
         self.below_layers(&name, &place).map(Some)
     }
@@ -105,8 +134,17 @@ impl Writer<'_> {
     /// A layer without contents is the previous image's. Whether there is one is for the metadata to say.
     fn keep_previous(&mut self, name: &str, layer: &LayerOnDisk) {
         let previous = self.finished.plan.source.previous.as_ref();
-        if let Some((diff_id, blob)) = previous.and_then(|image| image.buildpack_layer(&layer.buildpack, &layer.name)) {
-            self.keep(name, LayerDescriptor { blob: blob.clone(), diff_id, tar_size: 0 });
+        if let Some((diff_id, blob)) =
+            previous.and_then(|image| image.buildpack_layer(&layer.buildpack, &layer.name))
+        {
+            self.keep(
+                name,
+                LayerDescriptor {
+                    blob: blob.clone(),
+                    diff_id,
+                    tar_size: 0,
+                },
+            );
         }
     }
 
@@ -114,7 +152,7 @@ impl Writer<'_> {
     fn below_layers(&mut self, name: &str, directory: &Path) -> Result<DiffId, ExportError> {
         let layers = &self.finished.plan.setting.paths.layers;
         let root = self.finished.plan.sandbox.job.open_directory(layers)?;
-        let tree = of_user(root.as_fd(), layers);
+        let tree = tree_of_user(root.as_fd(), layers, USER_ID, self.tools.cancel.flag());
         self.write(name, |tar| tree::append_layer_directory(tar, &tree, directory))
     }
 
@@ -122,13 +160,23 @@ impl Writer<'_> {
     fn app(&mut self) -> Result<Vec<DiffId>, ExportError> {
         let app = &self.finished.plan.setting.paths.app;
         let root = self.finished.plan.sandbox.job.open_directory(app)?;
-        let tree = of_user(root.as_fd(), app);
-        let slices: Vec<Vec<String>> = self.finished.built.slices.iter().map(|slice| slice.paths.clone()).collect();
+        let tree = tree_of_user(root.as_fd(), app, USER_ID, self.tools.cancel.flag());
+        let slices: Vec<Vec<String>> = self
+            .finished
+            .built
+            .slices
+            .iter()
+            .map(|slice| slice.paths.clone())
+            .collect();
         let parts: Vec<Vec<PathBuf>> = divide(&tree::list(&tree)?, &slices)?;
         let count = parts.len();
         let mut diff_ids = Vec::with_capacity(count);
         for (position, paths) in parts.iter().enumerate() {
-            let name = if count == 1 { "app".to_owned() } else { format!("app slice {}", position + 1) };
+            let name = if count == 1 {
+                "app".to_owned()
+            } else {
+                format!("app slice {}", position + 1)
+            };
             diff_ids.push(self.write(&name, |tar| tree::append_app_slice(tar, &tree, paths))?);
         }
         Ok(diff_ids)
@@ -140,24 +188,33 @@ impl Writer<'_> {
         produce: impl FnOnce(&mut LayerTar<'_>) -> Result<(), TreeError>,
     ) -> Result<DiffId, ExportError> {
         self.tools.cancel.check()?;
-        let blobs = self.tools.store.blobs()?;
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let written = write_layer(blobs.directory(), Compression::default(), threads, produce)?;
-        blobs.commit(written.blob, &written.descriptor.blob)?;
-        Ok(self.keep(name, written.descriptor))
+        let written = self.tools.store.blobs()?.write_layer(produce);
+        // What failed since it was told to end was interrupted.
+        self.tools.cancel.check()?;
+        let descriptor = written?;
+        Ok(self.keep(name, descriptor))
     }
 
     fn keep(&mut self, name: &str, descriptor: LayerDescriptor) -> DiffId {
         let previous = self.finished.plan.source.previous.as_ref();
         let is_known = previous.is_some_and(|image| image.layers.contains_key(&descriptor.diff_id));
-        let outcome = if is_known { LayerOutcome::Reused } else { LayerOutcome::Added };
+        let outcome = if is_known {
+            LayerOutcome::Reused
+        } else {
+            LayerOutcome::Added
+        };
         let diff_id = descriptor.diff_id;
-        self.tools.watcher.tell(Event::Layer { name: name.to_owned(), outcome, diff_id, size: descriptor.blob.size });
-        self.all.push(ImageLayer { name: name.to_owned(), outcome, descriptor });
+        self.tools.watcher.tell(Event::Layer {
+            name: name.to_owned(),
+            outcome,
+            diff_id,
+            size: descriptor.blob.size,
+        });
+        self.all.push(ImageLayer {
+            name: name.to_owned(),
+            outcome,
+            descriptor,
+        });
         diff_id
     }
-}
-
-fn of_user<'a>(root: std::os::fd::BorrowedFd<'a>, image_path: &'a Path) -> Tree<'a> {
-    Tree { root, image_path, parent_owner: OWNER, owner: OWNER, limits: TreeLimits::default() }
 }

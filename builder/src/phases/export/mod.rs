@@ -3,21 +3,21 @@
 mod cache;
 mod config;
 mod fixed;
+mod late;
 mod layers;
-mod untouched;
 
 use crate::buildpack::metadata::MetadataError;
 use crate::events::Cancelled;
 use crate::model::failure::Facts;
 use crate::model::failure::Failure;
 use crate::oci::config::ConfigError;
-use crate::oci::layer::LayerError;
 use crate::oci::slices::SliceError;
 use crate::oci::tree::TreeError;
 use crate::phases::handover::Finished;
 use crate::phases::handover::Image;
 use crate::phases::handover::Tools;
 use crate::sandbox::job::JobError;
+use crate::store::directory_layer::WriteError;
 use crate::store::error::StoreError;
 
 /// Why no image could be made.
@@ -25,7 +25,7 @@ use crate::store::error::StoreError;
 pub enum ExportError {
     /// A layer could not be written.
     #[error(transparent)]
-    Layer(#[from] LayerError),
+    Layer(#[from] WriteError),
     /// The app's files could not be listed.
     #[error(transparent)]
     Tree(#[from] TreeError),
@@ -78,13 +78,13 @@ impl Failure for ExportError {
 }
 
 /// Writes the layers that are new, names those that are not, and describes the image. The sandbox ends here; what of
-/// its layers is for the next build becomes the cache's state.
+/// its layers is for the next build waits until the image is published.
 pub fn assemble_image(finished: Finished, tools: &Tools<'_>) -> Result<Image, ExportError> {
     tools.cancel.check()?;
     let layers = layers::write(&finished, tools)?;
     tools.cancel.check()?;
     let digests = layers.digests.clone();
     let image = config::assemble(&finished, layers, tools)?;
-    cache::keep(finished, &digests, &image, tools)?;
-    Ok(image)
+    let next = cache::prepare(finished, &digests, &image.layers)?;
+    Ok(Image { next, ..image })
 }

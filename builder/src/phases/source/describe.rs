@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::Path;
-use std::path::PathBuf;
 use std::time::Duration;
 use std::time::UNIX_EPOCH;
 
@@ -26,7 +25,9 @@ use crate::store::stat_cache::hash_directory;
 /// The source as far as it is known without asking any output.
 pub(super) fn describe(request: &BuildRequest, tools: &Tools<'_>) -> Result<Source, SourceError> {
     let known = match &request.source {
-        SourceSpec::Directory { path, subdirectory } => directory(path, subdirectory.as_deref(), request, tools)?,
+        SourceSpec::Directory { path, subdirectory } => {
+            directory(path, subdirectory.as_deref(), request, tools)?
+        }
         SourceSpec::Git(url) => repository(url, tools)?,
     };
     let key = KeyInputs {
@@ -35,12 +36,22 @@ pub(super) fn describe(request: &BuildRequest, tools: &Tools<'_>) -> Result<Sour
         remote: known.identity.remote.clone(),
         revision: known.identity.revision.clone(),
         created: request.created.unwrap_or(known.time),
-        buildpacks: request.buildpacks.iter().map(|path| buildpack(path, tools)).collect::<Result<_, _>>()?,
+        buildpacks: request
+            .buildpacks
+            .iter()
+            .map(|path| buildpack(path, tools))
+            .collect::<Result<_, _>>()?,
         environment: request.environment.clone(),
         options: [request.keep_git, request.submodules],
     };
     let app = app_of(request, known.app);
-    Ok(Source { origin: known.origin, identity: known.identity, app, key, previous: None })
+    Ok(Source {
+        origin: known.origin,
+        identity: known.identity,
+        app,
+        key,
+        previous: None,
+    })
 }
 
 struct Known {
@@ -59,12 +70,18 @@ fn directory(
     request: &BuildRequest,
     tools: &Tools<'_>,
 ) -> Result<Known, SourceError> {
-    let missing = |why: String| SourceError::NoDirectory { path: path.to_owned(), why };
+    let missing = |why: String| SourceError::NoDirectory {
+        path: path.to_owned(),
+        why,
+    };
     let top = fs::canonicalize(path).map_err(|error| missing(error.to_string()))?;
     let directory = subdirectory.map_or_else(|| top.clone(), |below| top.join(below));
     if !directory.is_dir() {
         return Err(match subdirectory {
-            Some(below) => missing(format!("there is no folder `{below}` in it")),
+            Some(below) => SourceError::NoSubdirectory {
+                path: path.to_owned(),
+                subdirectory: below.to_owned(),
+            },
             None => missing("it is not a directory".to_owned()),
         });
     }
@@ -78,31 +95,59 @@ fn directory(
         revision: Some(tree.commit),
         name: None,
     });
-    Ok(Known { origin: Origin::Directory(directory), identity, content: content.to_string(), time, app })
+    Ok(Known {
+        origin: Origin::Directory(directory),
+        identity,
+        content: content.to_string(),
+        time,
+        app,
+    })
 }
 
 fn repository(url: &GitUrl, tools: &Tools<'_>) -> Result<Known, SourceError> {
     // Git's client blocks and must not see the runtime, so it gets a thread of its own.
     let resolved = std::thread::scope(|scope| {
-        let resolving = scope.spawn(|| tools.git.resolve(url, NamedBy::User, tools.watcher.as_ref(), tools.cancel));
-        resolving.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        let resolving = scope.spawn(|| {
+            tools
+                .git
+                .resolve(url, NamedBy::User, tools.watcher.as_ref(), tools.cancel)
+        });
+        resolving
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })?;
     let subdirectory = url.subdirectory.as_deref().unwrap_or_default();
-    let app = format!("{} {subdirectory}", resolved.canonical.clone().unwrap_or_else(|| url.redacted()));
+    let app = format!(
+        "{} {subdirectory}",
+        resolved.canonical.clone().unwrap_or_else(|| url.redacted())
+    );
     let identity = SourceIdentity {
         remote: resolved.canonical.clone(),
         revision: Some(resolved.commit.clone()),
         name: resolved.name.clone(),
     };
     let content = format!("commit {} tree {}", resolved.commit, resolved.tree);
-    Ok(Known { content, identity, time: resolved.commit_time, app, origin: Origin::Git(Box::new(resolved)) })
+    Ok(Known {
+        content,
+        identity,
+        time: resolved.commit_time,
+        app,
+        origin: Origin::Git(Box::new(resolved)),
+    })
 }
 
 /// The content of a buildpack that the command line names.
-fn buildpack(path: &PathBuf, tools: &Tools<'_>) -> Result<Digest, SourceError> {
+fn buildpack(path: &Path, tools: &Tools<'_>) -> Result<Digest, SourceError> {
     if !path.join("buildpack.toml").is_file() {
-        let why = if path.is_dir() { "it has no buildpack.toml" } else { "there is no such directory" };
-        return Err(SourceError::NoBuildpack { path: path.clone(), why: why.to_owned() });
+        let why = if path.is_dir() {
+            "it has no buildpack.toml"
+        } else {
+            "there is no such directory"
+        };
+        return Err(SourceError::NoBuildpack {
+            path: path.to_owned(),
+            why: why.to_owned(),
+        });
     }
     hash(path, &[".git"], tools)
 }

@@ -33,6 +33,14 @@ pub enum SourceError {
         /// The kernel's words.
         why: String,
     },
+    /// The directory has no such folder.
+    #[error("there is no folder `{subdirectory}` in `{path}`")]
+    NoSubdirectory {
+        /// The directory.
+        path: PathBuf,
+        /// The folder in it.
+        subdirectory: String,
+    },
     /// A buildpack that the command line names is none.
     #[error("`{path}` is no buildpack: {why}")]
     NoBuildpack {
@@ -70,12 +78,15 @@ impl Failure for SourceError {
     fn facts(&self) -> Facts {
         match self {
             Self::NoDirectory { .. } => Facts::user("source_not_found"),
+            Self::NoSubdirectory { .. } => Facts::user("subdirectory_not_found"),
             Self::NoBuildpack { .. } => Facts::user("buildpack_missing"),
             Self::Git(error) => error.facts(),
             Self::Base(error) => error.facts(),
             Self::Store(error) => error.facts(),
             Self::Registry(error) => error.facts(),
-            Self::Layout { source, .. } if source.kind() == io::ErrorKind::StorageFull => Facts::platform("disk_full"),
+            Self::Layout { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                Facts::platform("disk_full")
+            }
             Self::Layout { .. } => Facts::user("output_unwritable"),
             Self::Cancelled(_) => Facts::user("interrupted"),
         }
@@ -97,11 +108,18 @@ pub async fn fetch(request: &BuildRequest, tools: &Tools<'_>) -> Result<Fetched,
         Some(output) => outputs::previous_image(output, tools).await?,
         None => None,
     };
-    Ok(Fetched::Changed(Box::new(Source { previous, ..described })))
+    Ok(Fetched::Changed(Box::new(Source {
+        previous,
+        ..described
+    })))
 }
 
 /// The receipt of this very build, if all outputs hold its image.
-async fn unchanged(request: &BuildRequest, tools: &Tools<'_>, described: &Source) -> Result<Option<Receipt>, SourceError> {
+async fn unchanged(
+    request: &BuildRequest,
+    tools: &Tools<'_>,
+    described: &Source,
+) -> Result<Option<Receipt>, SourceError> {
     let Some(lock) = current_lock_digest(tools.store.root(), ARCHITECTURE)? else {
         return Ok(None);
     };
@@ -115,5 +133,9 @@ async fn unchanged(request: &BuildRequest, tools: &Tools<'_>, described: &Source
         }
     }
     let outputs = request.outputs.iter().map(ToString::to_string).collect();
-    Ok(Some(Receipt { outputs, unchanged: true, ..receipt }))
+    Ok(Some(Receipt {
+        outputs,
+        unchanged: true,
+        ..receipt
+    }))
 }

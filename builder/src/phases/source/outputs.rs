@@ -21,7 +21,11 @@ use crate::registry::pull::Platform;
 const CONFIG_BYTES_MAX: usize = 8 << 20;
 
 /// Whether an output holds the receipt's image. A registry is asked once, by HEAD.
-pub(super) async fn holds(output: &Output, receipt: &Receipt, tools: &Tools<'_>) -> Result<bool, SourceError> {
+pub(super) async fn holds(
+    output: &Output,
+    receipt: &Receipt,
+    tools: &Tools<'_>,
+) -> Result<bool, SourceError> {
     match output {
         Output::Registry(reference) => {
             let held = tools.registry.head(reference).await?;
@@ -52,24 +56,41 @@ pub(super) async fn check(outputs: &[Output], tools: &Tools<'_>) -> Result<(), S
 }
 
 fn check_directory(directory: &Path) -> Result<(), SourceError> {
-    let failed = |source| SourceError::Layout { path: directory.to_owned(), source };
+    let failed = |source| SourceError::Layout {
+        path: directory.to_owned(),
+        source,
+    };
     fs::create_dir_all(directory).map_err(failed)?;
     let probe = directory.join(format!(".packhorse-{}", std::process::id()));
-    fs::write(&probe, b"").and_then(|()| fs::remove_file(&probe)).map_err(failed)
+    fs::write(&probe, b"")
+        .and_then(|()| fs::remove_file(&probe))
+        .map_err(failed)
 }
 
 /// The image that an output holds now; one that cannot be understood counts as none.
-pub(super) async fn previous_image(output: &Output, tools: &Tools<'_>) -> Result<Option<PreviousImage>, SourceError> {
+pub(super) async fn previous_image(
+    output: &Output,
+    tools: &Tools<'_>,
+) -> Result<Option<PreviousImage>, SourceError> {
     let parts = match output {
         Output::Registry(reference) => registry_image(reference, tools).await?,
-        Output::Layout { directory, name } => Layout::open(directory).ok().and_then(|layout| layout_image(&layout, name.as_deref())),
+        Output::Layout { directory, name } => Layout::open(directory)
+            .ok()
+            .and_then(|layout| layout_image(&layout, name.as_deref())),
         Output::Local(name) => layout_image(tools.store.images()?.layout(), Some(name)),
     };
     Ok(parts.and_then(|(manifest, config)| PreviousImage::read(&manifest, &config)))
 }
 
-async fn registry_image(reference: &ImageReference, tools: &Tools<'_>) -> Result<Option<(Value, Value)>, SourceError> {
-    let platform = Platform { os: "linux".to_owned(), architecture: ARCHITECTURE.to_owned(), variant: None };
+async fn registry_image(
+    reference: &ImageReference,
+    tools: &Tools<'_>,
+) -> Result<Option<(Value, Value)>, SourceError> {
+    let platform = Platform {
+        os: "linux".to_owned(),
+        architecture: ARCHITECTURE.to_owned(),
+        variant: None,
+    };
     let manifest = match tools.registry.image(reference, &platform).await {
         Ok(manifest) => manifest,
         Err(error) if error.facts().code == "image_not_found" => return Ok(None),
@@ -81,13 +102,20 @@ async fn registry_image(reference: &ImageReference, tools: &Tools<'_>) -> Result
     let Ok(config) = serde_json::from_value(manifest["config"].clone()) else {
         return Ok(None);
     };
-    let config = tools.registry.blob_bytes(reference, &config, CONFIG_BYTES_MAX).await?;
-    Ok(serde_json::from_slice(&config).ok().map(|config| (manifest, config)))
+    let config = tools
+        .registry
+        .blob_bytes(reference, &config, CONFIG_BYTES_MAX)
+        .await?;
+    Ok(serde_json::from_slice(&config)
+        .ok()
+        .map(|config| (manifest, config)))
 }
 
 fn layout_image(layout: &Layout, name: Option<&str>) -> Option<(Value, Value)> {
     let entry = layout.find(name).ok()??;
-    let json = |descriptor: &Descriptor| serde_json::from_slice::<Value>(&layout.read_blob(&descriptor.digest).ok()?).ok();
+    let json = |descriptor: &Descriptor| {
+        serde_json::from_slice::<Value>(&layout.read_blob(&descriptor.digest).ok()?).ok()
+    };
     let manifest = json(&entry.descriptor)?;
     let config = json(&serde_json::from_value(manifest["config"].clone()).ok()?)?;
     Some((manifest, config))

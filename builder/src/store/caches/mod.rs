@@ -96,6 +96,11 @@ impl State {
 }
 
 impl Pending {
+    /// The build's own folder, which holds the upper and goes with it.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Where the build's changes go: overlayfs' `upperdir`.
     pub fn upper(&self) -> &Path {
         &self.upper

@@ -71,15 +71,15 @@ fn buildpack_message(error: &NodejsBuildpackError) -> Message {
             release_message(source, asked, *origin, registry)
         }
         NodejsBuildpackError::InstallNode(error) => install_message(error),
-        NodejsBuildpackError::SpareHome(error) => Message {
-            title: "npm has no home folder".to_string(),
-            place: "the folder for temporary files".to_string(),
-            why: format!("HOME is not set, and a folder in its place could not be made: {error}"),
-            hint: "set HOME for the build, or TMPDIR to a folder that can be written to".to_string(),
-        },
         NodejsBuildpackError::InstallDependencies { source, lockfile, differences } => {
             npm::install_message(source, *lockfile, differences)
         }
+        NodejsBuildpackError::NodeModules(error) => Message {
+            title: "the dependencies could not be put in their place".to_string(),
+            place: error.path.display().to_string(),
+            why: error.to_string(),
+            hint: "the folders of the layers and of the app must be writable for the build's user".to_string(),
+        },
         NodejsBuildpackError::BuildScript(error) => npm::build_script_message(error),
         NodejsBuildpackError::PruneDevDependencies(error) => npm::prune_message(error),
     }

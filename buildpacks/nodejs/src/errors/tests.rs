@@ -4,6 +4,7 @@ use super::*;
 use crate::http::HttpClient;
 use crate::integrity::Integrity;
 use crate::lockfile::Lockfile;
+use crate::node_modules::NodeModulesError;
 use crate::npm::RunNpmError;
 use crate::project::ReadProjectError;
 use crate::project::read_project;
@@ -191,6 +192,23 @@ hint: run `npm install` and commit both files"
 }
 
 #[test]
+fn dependencies_that_cannot_be_linked() {
+    let error = NodejsBuildpackError::NodeModules(NodeModulesError {
+        action: "make the link",
+        path: "/workspace/node_modules".into(),
+        source: io::Error::from_raw_os_error(13),
+    });
+    assert_eq!(
+        words(error),
+        "\
+error: the dependencies could not be put in their place
+  where: /workspace/node_modules
+  why: cannot make the link `/workspace/node_modules`: Permission denied (os error 13)
+hint: the folders of the layers and of the app must be writable for the build's user"
+    );
+}
+
+#[test]
 fn build_script_that_fails() {
     assert_eq!(
         words(NodejsBuildpackError::BuildScript(npm_error(
@@ -220,8 +238,12 @@ fn a_full_disk_is_told_whoever_notices_it() {
     let full = || io::Error::from_raw_os_error(28);
     for (error, why) in [
         (
-            NodejsBuildpackError::SpareHome(full()),
-            "cannot make a folder for temporary files: No space left on device (os error 28)",
+            NodejsBuildpackError::NodeModules(NodeModulesError {
+                action: "copy",
+                path: "/layers/a".into(),
+                source: full(),
+            }),
+            "cannot copy `/layers/a`: No space left on device (os error 28)",
         ),
         (
             NodejsBuildpackError::InstallNode(InstallNodeError::Download {

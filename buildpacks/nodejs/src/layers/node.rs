@@ -5,7 +5,12 @@ use crate::NodejsBuildpackError;
 use crate::http::HttpClient;
 use crate::http::HttpError;
 use crate::integrity::Integrity;
+use crate::layers::node_headers::NodeHeadersMetadata;
+use crate::layers::node_headers::restore_node_headers;
+use crate::node_choice::NodeChoice;
+use crate::node_choice::NodeVersions;
 use crate::output;
+use crate::project::Project;
 use crate::release::Package;
 use crate::release::Release;
 use crate::unpack::UnpackError;
@@ -23,6 +28,7 @@ use libcnb::layer_env::ModificationBehavior;
 use libcnb::layer_env::Scope;
 use serde::Deserialize;
 use serde::Serialize;
+use std::cell::OnceCell;
 use std::io;
 use std::io::Seek;
 use std::os::unix::fs::symlink;
@@ -30,7 +36,7 @@ use std::path::Path;
 use std::path::PathBuf;
 
 /// Raised when this file lays the same packages down in another way.
-const LAYOUT: &str = "1";
+const LAYOUT: &str = "2";
 /// Where npm is in the layer; `npm install --global` would put it there too.
 const NPM_FOLDER: &str = "lib/node_modules/npm";
 
@@ -40,14 +46,28 @@ const UNPACK_LIMITS: UnpackLimits = UnpackLimits {
     size_bytes_max: 1024 * 1024 * 1024,
 };
 
-/// What the layer was made from; text throughout, since numbers change their type on the way through a cache.
-#[derive(Debug, PartialEq, Eq, Deserialize, Serialize)]
+/// What the layer was made from.
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct NodeLayerMetadata {
-    node_version: String,
-    npm_version: String,
     arch: String,
     layout: String,
+    choice: NodeChoice,
+}
+
+/// Node.js and npm, ready to run.
+pub(crate) struct NodeInstallation {
+    pub(crate) layer: PathBuf,
+    /// The folder that has the headers, for node-gyp.
+    pub(crate) headers: PathBuf,
+    pub(crate) env: LayerEnv,
+    pub(crate) versions: NodeVersions,
+}
+
+/// What the registry said, and how to ask it more.
+pub(crate) struct RegistryAnswer {
+    pub(crate) client: HttpClient,
+    pub(crate) release: Release,
 }
 
 /// The layer could not be filled.
@@ -77,18 +97,19 @@ pub(crate) enum InstallNodeError {
     Write { path: PathBuf, source: io::Error },
 }
 
-/// Makes the layer, or keeps the restored one if it is of the same release; returns its folder and environment.
+/// Makes the layers of Node.js, or keeps the restored ones; `ask_registry` is called only where what was restored does
+/// not settle which versions to use.
 pub(crate) fn install_node(
     context: &BuildContext<NodejsBuildpack>,
-    client: &HttpClient,
-    release: &Release,
-) -> libcnb::Result<(PathBuf, LayerEnv), NodejsBuildpackError> {
-    let metadata = NodeLayerMetadata {
-        node_version: release.node.version.to_string(),
-        npm_version: release.npm.version.to_string(),
-        arch: context.target.arch.clone(),
-        layout: LAYOUT.to_string(),
+    project: &Project,
+    ask_registry: &dyn Fn() -> Result<RegistryAnswer, NodejsBuildpackError>,
+) -> libcnb::Result<NodeInstallation, NodejsBuildpackError> {
+    let answer = OnceCell::new();
+    let ask_once = || match answer.get() {
+        Some(answer) => Ok(answer),
+        None => ask_registry().map(|fresh| answer.get_or_init(|| fresh)),
     };
+    let headers = restore_node_headers(context)?;
     let layer = context.cached_layer(
         layer_name!("node"),
         CachedLayerDefinition {
@@ -96,23 +117,84 @@ pub(crate) fn install_node(
             launch: true,
             invalid_metadata_action: &|_| InvalidMetadataAction::DeleteLayer,
             restored_layer_action: &|cached: &NodeLayerMetadata, path| {
-                if *cached == metadata && path.join("bin/node").is_file() {
-                    RestoredLayerAction::KeepLayer
-                } else {
-                    RestoredLayerAction::DeleteLayer
-                }
+                let is_whole = cached.arch == context.target.arch
+                    && cached.layout == LAYOUT
+                    && path.join("bin/node").is_file()
+                    && headers.are_of(&headers_metadata(&cached.choice.node_version, context));
+                judge_restored(cached, is_whole, project, &ask_once)
             },
         },
     )?;
-    match layer.state {
-        LayerState::Restored { .. } => output::line("Kept from the last build"),
-        LayerState::Empty { .. } => {
-            fill_layer(client, release, &layer.path()).map_err(NodejsBuildpackError::InstallNode)?;
-            layer.write_env(launch_env())?;
-            layer.write_metadata(metadata)?;
+    let versions = match &layer.state {
+        LayerState::Restored { cause: versions } => {
+            report_kept(versions, project, answer.get().is_some());
+            versions.clone()
         }
+        LayerState::Empty { .. } => {
+            let RegistryAnswer { client, release } = ask_once()?;
+            output::header("Installing Node.js");
+            fill_layer(client, release, &layer.path()).map_err(NodejsBuildpackError::InstallNode)?;
+            let node_version = release.node.version.to_string();
+            headers.take_from(&layer.path(), headers_metadata(&node_version, context))?;
+            layer.write_env(launch_env())?;
+            release.versions()
+        }
+    };
+    // Also for a layer that was kept: the request or the table may be another by now.
+    if answer.get().is_some() {
+        layer.write_metadata(NodeLayerMetadata {
+            arch: context.target.arch.clone(),
+            layout: LAYOUT.to_string(),
+            choice: NodeChoice::new(&versions, project),
+        })?;
     }
-    Ok((layer.path(), layer.read_env()?))
+    Ok(NodeInstallation {
+        layer: layer.path(),
+        headers: headers.path(),
+        env: layer.read_env()?,
+        versions,
+    })
+}
+
+/// Keeps a whole layer if its versions are settled, or else if the registry would give the same ones.
+fn judge_restored<'a>(
+    cached: &NodeLayerMetadata,
+    is_whole: bool,
+    project: &Project,
+    ask_once: &dyn Fn() -> Result<&'a RegistryAnswer, NodejsBuildpackError>,
+) -> Result<(RestoredLayerAction, NodeVersions), NodejsBuildpackError> {
+    if let Some(versions) = cached.choice.settled(project).filter(|_| is_whole) {
+        return Ok((RestoredLayerAction::KeepLayer, versions));
+    }
+    let versions = ask_once()?.release.versions();
+    let is_same = versions.node.to_string() == cached.choice.node_version
+        && versions.npm.to_string() == cached.choice.npm_version;
+    let action = if is_whole && is_same {
+        RestoredLayerAction::KeepLayer
+    } else {
+        RestoredLayerAction::DeleteLayer
+    };
+    Ok((action, versions))
+}
+
+fn report_kept(versions: &NodeVersions, project: &Project, was_asked: bool) {
+    if was_asked {
+        output::line("Kept from the last build");
+        return;
+    }
+    let NodeVersions { node, npm } = versions;
+    let asked = project.node.text.escape_debug();
+    output::line(&format!(
+        "Node.js {node} and npm {npm} kept from the last build for `{asked}` ({}); the registry was not asked",
+        project.node.origin
+    ));
+}
+
+fn headers_metadata(node_version: &str, context: &BuildContext<NodejsBuildpack>) -> NodeHeadersMetadata {
+    NodeHeadersMetadata {
+        node_version: node_version.to_string(),
+        arch: context.target.arch.clone(),
+    }
 }
 
 fn fill_layer(client: &HttpClient, release: &Release, layer: &Path) -> Result<(), InstallNodeError> {
@@ -239,22 +321,5 @@ mod tests {
         let error = install_package(&client, &package, layer.path(), Path::new("npm")).unwrap_err();
         assert!(matches!(error, InstallNodeError::Integrity { .. }), "{error}");
         assert_eq!(fs::read_dir(layer.path()).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn the_metadata_is_text_only() {
-        let metadata = NodeLayerMetadata {
-            node_version: "22.23.3".to_string(),
-            npm_version: "10.9.9".to_string(),
-            arch: "amd64".to_string(),
-            layout: LAYOUT.to_string(),
-        };
-        let json = serde_json::to_value(&metadata).unwrap();
-        assert!(
-            json.as_object()
-                .unwrap()
-                .values()
-                .all(serde_json::Value::is_string)
-        );
     }
 }

@@ -1,0 +1,147 @@
+//! Starts the sandbox of `run`: the image's layers below, and its way out under the operator's policy.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cli::failure::CommandError;
+use crate::cli::inspect::image::FoundImage;
+use crate::cli::run::layers::Layers;
+use crate::cli::run::layers::PrepareError;
+use crate::cli::run::process::setting;
+use crate::cli::run::user::user_of;
+use crate::cli::tools::Toolbox;
+use crate::http::dialler::Dialler;
+use crate::http::dialler::resolver::SystemResolver;
+use crate::model::limits::Limits;
+use crate::network::Sockets;
+use crate::network::gateway::Gateway;
+use crate::network::gateway::GatewayLimits;
+use crate::network::gateway::GatewaySetup;
+use crate::sandbox;
+use crate::sandbox::directory::JobDirectory;
+use crate::sandbox::native::NativeJob;
+use crate::sandbox::spec::JobSpec;
+use crate::sandbox::spec::LayersState;
+use crate::sandbox::spec::Network;
+
+/// The most names of one folder of the image that are looked at.
+pub(super) const NAMES_MAX: usize = 100_000;
+/// Where images keep the certificates of authorities.
+const CA_BUNDLE: &str = "etc/ssl/certs/ca-certificates.crt";
+/// A trial that nobody ends is ended after this time.
+const TIMEOUT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// Between TERM and KILL.
+const GRACE: Duration = Duration::from_secs(10);
+/// The job's host name.
+const HOSTNAME: &str = "packhorse";
+
+/// A sandbox in which the process can be started.
+pub(super) struct Ready {
+    /// The job.
+    pub(super) job: Arc<NativeJob>,
+    /// Its way out, if it has one.
+    pub(super) gateway: Option<Gateway>,
+    /// The home folder of its user.
+    pub(super) home: String,
+}
+
+/// Starts the sandbox. Must be called on a runtime, since the way out needs one.
+pub(super) fn start(image: &FoundImage, layers: &Layers, toolbox: &Toolbox) -> Result<Ready, CommandError> {
+    let identity = toolbox.builder.identity;
+    let text = |path: &str| String::from_utf8_lossy(&layers.file(path)).into_owned();
+    let user = setting(&image.config, "User")
+        .and_then(serde_json::Value::as_str)
+        .unwrap_or_default();
+    let user = user_of(user, &text("etc/passwd"), &text("etc/group"))?;
+    let home = user.home.display().to_string();
+
+    let directory = JobDirectory::create(
+        &toolbox.store.root().join("jobs"),
+        &format!("run-{}", std::process::id()),
+    )?;
+    let room = directory.path().to_owned();
+    let workspace = room.join("workspace");
+    layers.lay_out_workspace(&workspace, user.uid + identity.owner_shift(), &room)?;
+    let environment_ca = ca_bundle(layers, toolbox.builder.ca_file.as_deref(), &room)?;
+    let job = sandbox::start(JobSpec {
+        directory,
+        program: PathBuf::from("/proc/self/exe"),
+        identity,
+        root_layers: layers.trees(),
+        // Never attached: the image brings its own.
+        layers: LayersState {
+            lowers: Vec::new(),
+            directory: room.join("layers"),
+            volatile: true,
+        },
+        workspace,
+        binds: Vec::new(),
+        user,
+        limits: Limits {
+            timeout: TIMEOUT,
+            output_bytes_max: u64::MAX,
+            ..Limits::default()
+        },
+        hostname: HOSTNAME.to_owned(),
+        network: Network::Listeners { ports: Vec::new() },
+        environment_ca,
+        grace: GRACE,
+    })?;
+    let gateway = open_gateway(&job, toolbox)?;
+    Ok(Ready {
+        job: Arc::new(job),
+        gateway,
+        home,
+    })
+}
+
+/// The way out through this process, under the policy that build steps have.
+fn open_gateway(job: &NativeJob, toolbox: &Toolbox) -> Result<Option<Gateway>, CommandError> {
+    let Some(sockets) = job.take_sockets() else {
+        return Ok(None);
+    };
+    let setup = GatewaySetup {
+        policy: toolbox.builder.network.clone(),
+        dialler: Arc::new(Dialler::new(
+            Arc::new(SystemResolver::default()),
+            toolbox.builder.proxy.clone(),
+        )),
+        watcher: toolbox.watcher.clone(),
+        limits: GatewayLimits::default(),
+    };
+    Ok(Some(Gateway::start(
+        Sockets {
+            tcp: sockets.tcp,
+            dns: sockets.dns,
+        },
+        setup,
+    )?))
+}
+
+/// The image's certificates and the operator's in one file.
+fn ca_bundle(
+    layers: &Layers,
+    operators: Option<&Path>,
+    room: &Path,
+) -> Result<Option<PathBuf>, CommandError> {
+    let Some(operators) = operators else {
+        return Ok(None);
+    };
+    let bundle = room.join("ca-certificates.crt");
+    let mut merged = layers.file(CA_BUNDLE);
+    merged.push(b'\n');
+    let written = fs::read(operators).and_then(|own| {
+        merged.extend(own);
+        fs::write(&bundle, &merged)?;
+        fs::set_permissions(&bundle, fs::Permissions::from_mode(0o644))
+    });
+    written.map_err(|source| PrepareError {
+        path: operators.to_owned(),
+        source,
+    })?;
+    Ok(Some(bundle))
+}

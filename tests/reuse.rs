@@ -1,0 +1,226 @@
+//! What a second build does not do again.
+
+use std::fs;
+
+use crate::support::app::Folder;
+use crate::support::home::Machine;
+use crate::support::image::Image;
+use crate::support::proxy::Proxy;
+use crate::support::registry::DockerRegistry;
+use crate::support::registry::Guard;
+
+/// A machine, and a registry that notes what it is asked.
+struct Fixture {
+    machine: Machine,
+    app: Folder,
+    buildpack: Folder,
+    _registry: DockerRegistry,
+    proxy: Proxy,
+}
+
+impl Fixture {
+    fn new(buildpack: &str) -> Self {
+        let registry = DockerRegistry::start(Guard::Open);
+        let proxy = Proxy::recording(&registry.host());
+        Self {
+            machine: Machine::new(),
+            app: Folder::new(&[("hello.txt", "hello"), ("other.txt", "1")]),
+            buildpack: Folder::buildpack(buildpack),
+            _registry: registry,
+            proxy,
+        }
+    }
+
+    fn build(&self, more: &[&str]) -> crate::support::run::Run {
+        let (app, buildpack, tag) = (self.app.text(), self.buildpack.text(), self.tag());
+        let arguments = ["build", &app, "--buildpack", &buildpack, "-t", &tag];
+        self.machine.run(&[&arguments, more].concat())
+    }
+
+    fn tag(&self) -> String {
+        format!("{}/reuse:1", self.proxy.host())
+    }
+
+    fn image(&self) -> Image {
+        let image = Image::read(&format!("docker://{}", self.tag()));
+        self.proxy.take();
+        image
+    }
+}
+
+#[test]
+fn nothing_changed_is_one_head_and_no_sandbox() {
+    let fixture = Fixture::new("two-scripts");
+    let first = fixture.build(&[]).ok();
+    fixture.proxy.take();
+    let second = fixture.build(&[]).ok();
+    assert_eq!(fixture.proxy.take(), ["HEAD /v2/reuse/manifests/1"]);
+    assert_eq!(second.digest(), first.digest());
+    assert!(second.all().contains("nothing changed"), "{second:?}");
+    assert!(
+        !second.all().contains("test/two-scripts"),
+        "a buildpack ran: {second:?}"
+    );
+}
+
+#[test]
+fn a_touched_file_is_no_change() {
+    let fixture = Fixture::new("two-scripts");
+    fixture.build(&[]).ok();
+    fixture
+        .app
+        .shell("touch -d 2001-01-01 hello.txt; touch other.txt");
+    let second = fixture.build(&[]).ok();
+    assert!(second.all().contains("nothing changed"), "{second:?}");
+}
+
+#[test]
+fn forced_it_is_built_anyway_and_nothing_is_sent_again() {
+    let fixture = Fixture::new("two-scripts");
+    let first = fixture.build(&[]).ok();
+    fixture.proxy.take();
+    let second = fixture.build(&["--force"]).ok();
+    assert_eq!(second.digest(), first.digest());
+    assert!(second.all().contains("test/two-scripts"), "{second:?}");
+    let sent: Vec<_> = fixture
+        .proxy
+        .take()
+        .into_iter()
+        .filter(|request| request.starts_with("PATCH") || request.starts_with("PUT /v2/reuse/blobs"))
+        .collect();
+    assert_eq!(sent, [] as [&str; 0]);
+}
+
+#[test]
+fn a_tag_that_was_moved_by_another_is_built_again() {
+    let fixture = Fixture::new("two-scripts");
+    let first = fixture.build(&[]).ok();
+    fixture.app.write("other.txt", "2");
+    let second = fixture.build(&[]).ok();
+    assert_ne!(first.digest(), second.digest());
+    fixture.app.write("other.txt", "1");
+    let third = fixture.build(&[]).ok();
+    assert_eq!(third.digest(), first.digest());
+    assert_eq!(fixture.image().digest, first.digest());
+}
+
+#[test]
+fn one_changed_line_makes_one_new_layer() {
+    let fixture = Fixture::new("two-scripts");
+    fixture.build(&[]).ok();
+    let before = fixture.image();
+    fixture.app.write("other.txt", "2");
+    let run = fixture.build(&[]).ok();
+    let sent = fixture.proxy.take();
+    let after = fixture.image();
+    let differ: Vec<_> = (0..before.blobs().len())
+        .filter(|at| before.blobs()[*at] != after.blobs()[*at])
+        .collect();
+    assert_eq!(differ.len(), 1, "{run:?}");
+    assert_eq!(after.made_by()[differ[0]], "Application Layer");
+    // The layer and the configuration.
+    let uploads = sent
+        .iter()
+        .filter(|request| request.starts_with("PUT /v2/reuse/blobs/"))
+        .count();
+    assert_eq!(uploads, 2, "{sent:?}");
+    let said = run.all();
+    let added: Vec<_> = said
+        .lines()
+        .filter(|line| line.trim_start().starts_with("added "))
+        .collect();
+    assert_eq!(added.len(), 1, "{run:?}");
+}
+
+#[test]
+fn cached_layers_come_back() {
+    let fixture = Fixture::new("writes-layers");
+    let first = fixture.build(&[]).ok();
+    for made in ["made launch-layer", "made build-layer", "made cache-layer"] {
+        assert!(first.all().contains(made), "{first:?}");
+    }
+    let second = fixture.build(&["--force"]).ok();
+    assert!(second.all().contains("found cache-layer"), "{second:?}");
+    // Without `cache` a layer's files do not come back.
+    assert!(
+        second.all().contains("made launch-layer") && second.all().contains("made build-layer"),
+        "{second:?}"
+    );
+    assert_eq!(first.digest(), second.digest());
+}
+
+#[test]
+fn a_failed_build_changes_nothing() {
+    let fixture = Fixture::new("writes-layers");
+    let first = fixture.build(&[]).ok();
+    let script = fixture.buildpack.path().join("bin/build");
+    let good = fs::read_to_string(&script).unwrap();
+    // It destroys the cached layer and then fails.
+    fs::write(&script, "#!/bin/sh\nrm -rf \"$1\"/*\nmkdir \"$1/cache-layer\"\necho broken > \"$1/cache-layer/content\"\nexit 3\n").unwrap();
+    fixture.build(&[]).fails(51, "buildpack_failed");
+    assert_eq!(fixture.image().digest, first.digest());
+    fs::write(&script, good).unwrap();
+    let again = fixture.build(&["--force"]).ok();
+    assert!(again.all().contains("found cache-layer"), "{again:?}");
+    assert_eq!(again.digest(), first.digest());
+}
+
+#[test]
+fn a_cache_belongs_to_the_repository_and_not_to_the_tag() {
+    let fixture = Fixture::new("writes-layers");
+    fixture.build(&[]).ok();
+    let (app, buildpack) = (fixture.app.text(), fixture.buildpack.text());
+    let build = |tag: &str| {
+        fixture
+            .machine
+            .run(&["build", &app, "--buildpack", &buildpack, "-t", tag])
+            .ok()
+    };
+    let other_tag = build(&format!("{}/reuse:2", fixture.proxy.host()));
+    assert!(other_tag.all().contains("found cache-layer"), "{other_tag:?}");
+    let other_repository = build(&format!("{}/reuse-not:1", fixture.proxy.host()));
+    assert!(
+        other_repository.all().contains("made cache-layer"),
+        "{other_repository:?}"
+    );
+}
+
+#[test]
+fn a_changed_variable_or_buildpack_is_a_change() {
+    let fixture = Fixture::new("two-scripts");
+    fixture.build(&[]).ok();
+    // Variables and comments do not end in the image, so an earlier run of this test has receipts of them: these are
+    // new each time.
+    let unique = fixture.machine.folder().display().to_string();
+    for more in [
+        &["--env", &format!("A=1{unique}")][..],
+        &["--env", &format!("A=2{unique}")],
+        &["--creation-time", "5"],
+    ] {
+        let run = fixture.build(more).ok();
+        assert!(!run.all().contains("nothing changed"), "{more:?}: {run:?}");
+        let again = fixture.build(more).ok();
+        assert!(again.all().contains("nothing changed"), "{more:?}: {again:?}");
+    }
+    fixture
+        .buildpack
+        .shell(&format!("echo '# {unique}' >> bin/build"));
+    assert!(!fixture.build(&[]).ok().all().contains("nothing changed"));
+}
+
+#[test]
+fn two_builds_of_one_app_at_once_both_succeed() {
+    let fixture = Fixture::new("writes-layers");
+    let (app, buildpack, tag) = (fixture.app.text(), fixture.buildpack.text(), fixture.tag());
+    let arguments = ["build", &app, "--buildpack", &buildpack, "-t", &tag, "--force"];
+    let running = [(); 2].map(|()| fixture.machine.packhorse(&arguments).start());
+    let [first, second] = running.map(|one| one.wait_with_others().ok());
+    assert_eq!(first.digest(), second.digest());
+    assert!(
+        fixture
+            .build(&["--force"])
+            .ok()
+            .all()
+            .contains("found cache-layer")
+    );
+}
