@@ -72,10 +72,20 @@ pub fn temporary_path(directory: &Path) -> PathBuf {
 
 /// Writes a file whole or not at all: temporary name, `fsync`, rename.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_and_rename(path, bytes, File::sync_data)
+}
+
+/// Like [`write_atomically`], but without waiting for the disk: readers never see a part of it, yet when the machine
+/// itself stops it may be left empty. Only for what its reader can tell and do without.
+pub fn write_expendable(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_and_rename(path, bytes, |_| Ok(()))
+}
+
+fn write_and_rename(path: &Path, bytes: &[u8], sync: impl Fn(&File) -> io::Result<()>) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
     let (mut file, temporary) = TemporaryFile::create(directory)?;
     file.write_all(bytes)?;
-    file.sync_data()?;
+    sync(&file)?;
     temporary.persist(path)
 }
 

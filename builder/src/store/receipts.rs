@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::model::digest::Digest;
-use crate::oci::temporary::write_atomically;
+use crate::oci::temporary::write_expendable;
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::folder_name;
@@ -41,10 +41,11 @@ impl Receipts {
         fs::read(&path).map(Some).map_err(StoreError::file("read", &path))
     }
 
-    /// Keeps the receipt of a build key; an older one of the key is replaced.
+    /// Keeps the receipt of a build key; an older one of the key is replaced. One that a crash of the machine has cut is
+    /// no JSON, and costs a build.
     pub fn put(&self, key: &Digest, receipt: &[u8]) -> Result<(), StoreError> {
         let path = self.path(key);
-        write_atomically(&path, receipt).map_err(StoreError::file("write", &path))
+        write_expendable(&path, receipt).map_err(StoreError::file("write", &path))
     }
 
     fn path(&self, key: &Digest) -> PathBuf {

@@ -23,7 +23,7 @@ use sha2::Digest as _;
 use sha2::Sha256;
 
 use crate::model::digest::Digest;
-use crate::oci::temporary::write_atomically;
+use crate::oci::temporary::write_expendable;
 use crate::oci::tree::walker::open_beneath;
 use crate::oci::tree::walker::sorted_names;
 use crate::store::Store;
@@ -100,7 +100,7 @@ impl StatCache {
             bytes.extend_from_slice(&looks.bytes);
             bytes.extend_from_slice(digest.hex().as_bytes());
         }
-        write_atomically(&self.path, &bytes).map_err(StoreError::file("write", &self.path))
+        write_expendable(&self.path, &bytes).map_err(StoreError::file("write", &self.path))
     }
 
     fn known(&self, path: &[u8], looks: &Looks) -> Option<Digest> {
