@@ -100,8 +100,15 @@ impl<'a> Clock<'a> {
     fn stamp(mut self, receipt: Receipt) -> Receipt {
         self.end();
         Receipt {
-            phases: self.ended,
+            phases: std::mem::take(&mut self.ended),
             ..receipt
         }
+    }
+}
+
+impl Drop for Clock<'_> {
+    /// A phase that fails has ended too.
+    fn drop(&mut self) {
+        self.end();
     }
 }

@@ -80,6 +80,7 @@ impl Bench<'_> {
             parent_owner: owner,
             owner,
             limits: TreeLimits::default(),
+            stop: None,
         };
         rounds(|| {
             let written = write_layer(&blobs, compression, threads, |tar| {

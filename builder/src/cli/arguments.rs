@@ -128,17 +128,17 @@ pub struct BuildArguments {
     #[arg(
         long,
         env = "SOURCE_DATE_EPOCH",
-        value_name = "SECONDS",
+        value_name = "SECONDS", value_parser = clap::value_parser!(i64).range(0..=253_402_300_799),
         hide_env_values = true
     )]
     pub creation_time: Option<i64>,
 
     /// How long the build may take: 90s, 20m, 1h
-    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = positive_duration)]
     pub timeout: Duration,
 
     /// How much memory the build may use: 512M, 4G [default: no limit]
-    #[arg(long, value_name = "SIZE", value_parser = size)]
+    #[arg(long, value_name = "SIZE", value_parser = memory)]
     pub memory: Option<u64>,
 
     /// How much output one step may write before the rest is dropped
@@ -262,6 +262,28 @@ fn duration(text: &str) -> Result<Duration, String> {
         .checked_mul(seconds_each)
         .map(Duration::from_secs)
         .ok_or_else(|| "too long".to_owned())
+}
+
+fn positive_duration(text: &str) -> Result<Duration, String> {
+    duration(text).and_then(|found| {
+        if found.is_zero() {
+            Err("it must be longer than nothing".to_owned())
+        } else {
+            Ok(found)
+        }
+    })
+}
+
+/// A build's own processes need some memory before anything runs.
+fn memory(text: &str) -> Result<u64, String> {
+    const LEAST: u64 = 16 << 20;
+    size(text).and_then(|found| {
+        if found < LEAST {
+            Err("it must be at least 16M".to_owned())
+        } else {
+            Ok(found)
+        }
+    })
 }
 
 fn size(text: &str) -> Result<u64, String> {

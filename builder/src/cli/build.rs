@@ -1,6 +1,7 @@
 //! `packhorse build`: the engine, in this process.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::cli::arguments::BuildArguments;
@@ -8,6 +9,7 @@ use crate::cli::arguments::SourceArguments;
 use crate::cli::config::Config;
 use crate::cli::failure::CommandError;
 use crate::cli::interrupt;
+use crate::cli::recorder::Recorder;
 use crate::cli::render;
 use crate::cli::render::Manner;
 use crate::cli::render::Renderer;
@@ -28,7 +30,8 @@ pub fn run(arguments: BuildArguments, config: &Config, manner: Manner) -> Result
     let started = Instant::now();
     let insecure = arguments.insecure_registry.clone();
     let request = request(arguments, config)?;
-    let toolbox = Toolbox::open(config, &insecure, tools::watcher(Renderer::new(manner)))?;
+    let recorder = Arc::new(Recorder::new(Renderer::new(manner)));
+    let toolbox = Toolbox::open(config, &insecure, recorder.clone())?;
     let runtime = tools::runtime()?;
     toolbox.clean_up();
     let outcome = runtime.block_on(interrupt::or_ended(
@@ -36,7 +39,12 @@ pub fn run(arguments: BuildArguments, config: &Config, manner: Manner) -> Result
         build_image(&request, &toolbox.tools()),
     ));
     let reported = match &request.report_directory {
-        Some(directory) => report::write(directory, &request, &outcome),
+        Some(directory) => report::write(
+            directory,
+            &request,
+            &outcome,
+            &before_the_end(&recorder, &toolbox),
+        ),
         None => Ok(()),
     };
     // The build's own failure is the one to tell, and a digest is told whatever became of the report.
@@ -49,6 +57,14 @@ pub fn run(arguments: BuildArguments, config: &Config, manner: Manner) -> Result
         Manner::Plain | Manner::Terminal => render::result(&words::summary(&receipt, started.elapsed())),
     }
     reported.map(|()| 0)
+}
+
+/// What a report of a failure can still say.
+fn before_the_end(recorder: &Recorder<Renderer>, toolbox: &Toolbox) -> report::BeforeTheEnd {
+    report::BeforeTheEnd {
+        told: recorder.told(),
+        rung: toolbox.builder.identity.rung().to_owned(),
+    }
 }
 
 fn request(arguments: BuildArguments, config: &Config) -> Result<BuildRequest, CommandError> {

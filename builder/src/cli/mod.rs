@@ -4,6 +4,7 @@ pub mod arguments;
 pub mod config;
 pub mod words;
 pub mod render;
+pub mod recorder;
 pub mod tools;
 pub mod failure;
 pub mod interrupt;

@@ -1,9 +1,5 @@
 //! The only file that writes to the terminal: events, results and errors; plain, with moving lines, or as JSON.
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "this is where the program speaks"
-)]
+#![expect(clippy::print_stdout, reason = "this is where the program speaks")]
 
 use std::collections::HashMap;
 use std::collections::HashSet;
@@ -128,7 +124,7 @@ impl State {
     }
 
     fn print(&self, line: &str) {
-        self.area.suspend(|| eprintln!("{line}"));
+        self.area.suspend(|| say(line));
     }
 
     /// Whole lines go out indented and untouched; the rest waits for its end.
@@ -218,9 +214,14 @@ pub fn pass_through(stream: crate::events::Stream, bytes: &[u8]) {
     };
 }
 
+/// One line on standard error. One that nobody can read any more is no failure of the build.
+fn say(line: &str) {
+    let _reader_gone = writeln!(std::io::stderr(), "{line}");
+}
+
 /// A note beside the result, on standard error.
 pub fn note(text: &str) {
-    eprintln!("{text}");
+    say(text);
 }
 
 /// Why a command failed and what to do, on standard error; as JSON on standard output if that was asked for.
@@ -236,9 +237,17 @@ pub fn failure(manner: Manner, error: &CommandError) {
         }));
         return;
     }
-    eprintln!("{} {}", style("error:").for_stderr().red().bold(), error.message);
+    say(&format!(
+        "{} {}",
+        style("error:").for_stderr().red().bold(),
+        error.message
+    ));
     if let Some(hint) = error.hint {
-        eprintln!("{} {hint}", style("hint:").for_stderr().cyan());
+        say(&format!("{} {hint}", style("hint:").for_stderr().cyan()));
     }
-    eprintln!("{} {}", style("code:").for_stderr().dim(), error.facts.code);
+    say(&format!(
+        "{} {}",
+        style("code:").for_stderr().dim(),
+        error.facts.code
+    ));
 }

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::cli::failure::CommandError;
 use crate::cli::plan::rejected_of;
+use crate::cli::recorder::Told;
 use crate::error::BuildError;
 use crate::error::hint::hint;
 use crate::model::digest::DiffId;
@@ -44,13 +45,23 @@ impl Failure for ReportError {
     }
 }
 
+/// What is known of a build whatever its outcome.
+#[derive(Debug, Clone, Default)]
+pub struct BeforeTheEnd {
+    /// What it told while it ran.
+    pub told: Told,
+    /// The sandbox rung in force.
+    pub rung: String,
+}
+
 /// Writes both files into `directory`, which is made if it is missing.
 pub fn write(
     directory: &Path,
     request: &BuildRequest,
     outcome: &Result<Receipt, BuildError>,
+    before: &BeforeTheEnd,
 ) -> Result<(), CommandError> {
-    let document = Document::of(request, outcome);
+    let document = Document::of(request, outcome, before);
     fs::create_dir_all(directory).map_err(|source| ReportError {
         path: directory.to_owned(),
         source,
@@ -140,7 +151,7 @@ struct FailureReport {
 }
 
 impl Document {
-    fn of(request: &BuildRequest, outcome: &Result<Receipt, BuildError>) -> Self {
+    fn of(request: &BuildRequest, outcome: &Result<Receipt, BuildError>, before: &BeforeTheEnd) -> Self {
         let source = request.source.to_string();
         match outcome {
             Ok(receipt) => Self {
@@ -167,10 +178,15 @@ impl Document {
                     source,
                     succeeded: false,
                     unchanged: false,
-                    rung: None,
-                    phases: Vec::new(),
+                    rung: Some(before.rung.clone()),
+                    phases: before.told.phases.iter().map(PhaseTime::of).collect(),
                     layers: Vec::new(),
-                    group: Vec::new(),
+                    group: before
+                        .told
+                        .buildpacks
+                        .iter()
+                        .map(|name| Member::of(name))
+                        .collect(),
                     rejected: rejected_of(error),
                     failure: Some(FailureReport::of(error)),
                 },
@@ -283,7 +299,7 @@ mod tests {
     fn both(outcome: &Result<Receipt, BuildError>) -> (String, String) {
         let folder = tempfile::tempdir().unwrap();
         let directory = folder.path().join("a/b");
-        write(&directory, &request(), outcome).unwrap();
+        write(&directory, &request(), outcome, &BeforeTheEnd::default()).unwrap();
         assert_eq!(
             fs::read_dir(&directory).unwrap().count(),
             2,
@@ -340,6 +356,7 @@ mod tests {
             Path::new("/proc/none/report"),
             &request(),
             &Err(BuildError::Cancelled(crate::events::Cancelled)),
+            &BeforeTheEnd::default(),
         );
         let error = error.unwrap_err();
         assert_eq!(error.facts.code, "report_unwritable");

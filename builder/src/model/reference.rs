@@ -309,6 +309,11 @@ fn check_tag(tag: &str) -> Result<(), String> {
 }
 
 fn shortened(text: &str) -> String {
+    // What stands before `@` could be a user and a password; only a digest may follow a name.
+    let text = match text.rsplit_once('@') {
+        Some((before, after)) if before.contains(':') && !after.starts_with("sha256:") => after,
+        _ => text,
+    };
     let mut short: String = text.chars().take(120).flat_map(char::escape_debug).collect();
     if text.chars().count() > 120 {
         short.push('…');

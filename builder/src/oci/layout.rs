@@ -108,11 +108,11 @@ impl Layout {
 
     /// Opens a layout, or makes one in a folder that is missing or empty of one.
     pub fn open_or_create(root: &Path) -> Result<Self, LayoutError> {
+        let blobs = root.join("blobs/sha256");
+        fs::create_dir_all(&blobs).map_err(failed("make", &blobs))?;
         if root.join("oci-layout").exists() {
             return Self::open(root);
         }
-        let blobs = root.join("blobs/sha256");
-        fs::create_dir_all(&blobs).map_err(failed("make", &blobs))?;
         let index = root.join("index.json");
         if !index.exists() {
             write_atomically(&index, &Index::default().to_bytes()).map_err(failed("write", &index))?;
@@ -236,8 +236,9 @@ impl Layout {
             annotations: name.into_iter().collect(),
         };
         self.edit(|entries| {
+            // Readers take one image without a name, or several with names; never both.
             entries.retain(|old| match entry.name() {
-                Some(name) => old.name() != Some(name),
+                Some(name) => old.name().is_some_and(|old| old != name),
                 // A reader that is given no name wants exactly one image without one.
                 None => old.name().is_some(),
             });

@@ -14,6 +14,7 @@ use crate::model::failure::Facts;
 use crate::model::failure::Failure;
 use crate::model::receipt::Receipt;
 use crate::model::request::BuildRequest;
+use crate::oci::layout::LayoutError;
 use crate::phases::handover::ARCHITECTURE;
 use crate::phases::handover::Fetched;
 use crate::phases::handover::SCOPE;
@@ -61,6 +62,9 @@ pub enum SourceError {
     /// A registry refuses, or does not answer.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// An output folder holds a layout that cannot be used.
+    #[error(transparent)]
+    LayoutInvalid(#[from] LayoutError),
     /// An output folder cannot be written.
     #[error("cannot write the image to `{path}`: {source}")]
     Layout {
@@ -84,6 +88,7 @@ impl Failure for SourceError {
             Self::Base(error) => error.facts(),
             Self::Store(error) => error.facts(),
             Self::Registry(error) => error.facts(),
+            Self::LayoutInvalid(error) => error.facts(),
             Self::Layout { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 Facts::platform("disk_full")
             }

@@ -36,8 +36,12 @@ pub(super) async fn holds(
 ) -> Result<bool, SourceError> {
     match output {
         Output::Registry(reference) => {
-            let held = tools.registry.head(reference).await?;
-            Ok(held.is_some_and(|held| held.digest == receipt.digest))
+            match tools.registry.head(reference).await {
+                Ok(held) => Ok(held.is_some_and(|held| held.digest == receipt.digest)),
+                // Whoever may not look may not push either, and that is the failure to tell.
+                Err(error) if error.facts().code.starts_with("pull_") => Ok(false),
+                Err(error) => Err(error.into()),
+            }
         }
         Output::Layout { directory, name } => {
             Ok(Layout::open(directory).is_ok_and(|layout| layout_holds(&layout, name.as_deref(), receipt)))
@@ -56,7 +60,12 @@ pub(super) async fn check(outputs: &[Output], tools: &Tools<'_>) -> Result<(), S
     for output in outputs {
         match output {
             Output::Registry(reference) => tools.registry.check_push(reference).await?,
-            Output::Layout { directory, .. } => check_directory(directory)?,
+            Output::Layout { directory, .. } => {
+                check_directory(directory)?;
+                if directory.join("oci-layout").exists() {
+                    Layout::open(directory)?.index()?;
+                }
+            }
             Output::Local(_) => {}
         }
     }
