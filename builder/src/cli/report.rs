@@ -299,7 +299,7 @@ mod tests {
     fn both(outcome: &Result<Receipt, BuildError>) -> (String, String) {
         let folder = tempfile::tempdir().unwrap();
         let directory = folder.path().join("a/b");
-        write(&directory, &request(), outcome, &BeforeTheEnd::default()).unwrap();
+        write(&directory, &request(), outcome, &before()).unwrap();
         assert_eq!(
             fs::read_dir(&directory).unwrap().count(),
             2,
@@ -333,6 +333,17 @@ mod tests {
         let report = Report::parse(&toml_text).unwrap();
         assert_eq!(report.image.tags, ["registry.example/app:1", "app"]);
         assert_eq!(report.image.manifest_size, Some(1234));
+    }
+
+    fn before() -> BeforeTheEnd {
+        let told = Told {
+            phases: vec![(Phase::Source, std::time::Duration::from_millis(1500))],
+            buildpacks: vec!["a@1".to_owned()],
+        };
+        BeforeTheEnd {
+            told,
+            rung: "full".to_owned(),
+        }
     }
 
     #[test]

@@ -139,6 +139,9 @@ mod tests {
                     .unwrap_or("none");
                 asked.push(format!("{} {authorization}", text.lines().next().unwrap()));
                 connection.write_all(answer.as_bytes()).unwrap();
+                // Closing with the end of a body unread would reset the connection before the answer is read.
+                connection.shutdown(std::net::Shutdown::Write).unwrap();
+                let _gone = std::io::copy(&mut connection, &mut std::io::sink());
             }
             asked
         });

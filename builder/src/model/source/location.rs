@@ -212,6 +212,18 @@ fn parse_scp_like(text: &str) -> Result<GitLocation, SourceError> {
     if path.is_empty() {
         return Err(wrong_url(text, "it has no path"));
     }
+    // `user:password@host:path` would be shown as it is, and a `?` would be a query in the form with a scheme.
+    if path.contains('?')
+        || path
+            .split_once(':')
+            .is_some_and(|(before, _)| before.contains('@'))
+    {
+        let shown = text.rsplit_once('@').map_or(text, |(_, rest)| rest);
+        return Err(wrong_url(
+            shown,
+            "this form takes neither a password nor a `?`; write `ssh://USER@HOST/PATH`",
+        ));
+    }
     let location = GitLocation {
         scheme: Scheme::Ssh,
         user,
