@@ -27,7 +27,7 @@ use crate::support::run::Run;
 macro_rules! assert_message {
     ($run:expr, $exit:expr, $code:expr, $($path:expr => $name:expr),* $(,)?) => {{
         let run = $run.fails($exit, $code);
-        let message = redact(run.message(), &[$((Path::new(&$path), $name)),*]);
+        let message = redact(&run.message(), &[$((Path::new(&$path), $name)),*]);
         insta::assert_snapshot!(message);
         run
     }};

@@ -343,10 +343,13 @@ impl Run {
     }
 
     /// What it said about its failure: from `error:` on.
-    pub(crate) fn message(&self) -> &str {
-        self.stderr
-            .find("error: ")
-            .map_or("", |start| &self.stderr[start..])
+    pub(crate) fn message(&self) -> String {
+        let start = self.stderr.find("error: ").unwrap_or(self.stderr.len());
+        // How long the failed phase took is told before the failure, and is never the same.
+        let lines = self.stderr[start..]
+            .lines()
+            .filter(|line| !line.contains(" took "));
+        lines.fold(String::new(), |text, line| text + line + "\n")
     }
 
     /// Everything it said.
