@@ -18,6 +18,7 @@ use crate::options::Options;
 use crate::registry::Registry;
 use crate::table;
 use crate::table::Times;
+use crate::watched;
 
 const WARM_UPS: usize = 3;
 const FORCED_TARGET_MS: f64 = 100.0;
@@ -43,6 +44,9 @@ pub(crate) fn measure(options: &Options) -> anyhow::Result<()> {
     let setup = Setup::make(options)?;
     if options.home.is_none() {
         setup.first()?;
+    }
+    if !options.wants('a') && !options.wants('b') {
+        return Ok(());
     }
     let registry = Registry::start()?;
     let tag = format!("{}/bench/app", registry.host());
@@ -136,9 +140,8 @@ impl<'a> Setup<'a> {
 
     /// Part f: the first build of all, nearly all of which is the base.
     fn first(&self) -> anyhow::Result<()> {
-        let started = Instant::now();
-        let output = self.build(&["--progress", "json"]).output()?;
-        let elapsed = started.elapsed();
+        let watched = watched::run(&mut self.build(&["--progress", "json"]))?;
+        let output = &watched.output;
         ensure!(
             output.status.success(),
             "the first build failed: {}",
@@ -154,7 +157,9 @@ impl<'a> Setup<'a> {
             "first assembly of both flavours (phase detect)",
             &format!("{detect:9.1} s"),
         );
-        table::line("the whole build", &format!("{:9.1} s", elapsed.as_secs_f64()));
+        let (elapsed, peak) = (watched.elapsed.as_secs_f64(), table::megabytes(watched.peak));
+        table::line("the whole build", &format!("{elapsed:9.1} s"));
+        table::line("peak memory of packhorse (VmHWM)", &format!("{peak:9.1} MB"));
         Ok(())
     }
 
