@@ -33,9 +33,8 @@ use crate::model::failure::Facts;
 use crate::model::failure::Failure;
 use crate::model::timestamp::Timestamp;
 use crate::phases::detect::DetectError;
+use crate::phases::handover::ARCHITECTURE;
 
-/// The architecture that builds are for, in Debian's words.
-pub(super) const ARCHITECTURE: &str = "amd64";
 /// The most bytes of a lock file.
 const LOCK_BYTES_MAX: u64 = 4 << 20;
 

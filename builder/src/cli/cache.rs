@@ -13,7 +13,6 @@ use serde::Serialize;
 
 use crate::base::ensure::blobs_in_force;
 use crate::cli::arguments::CacheCommand;
-use crate::cli::base::ARCHITECTURE;
 use crate::cli::config::Config;
 use crate::cli::failure::CommandError;
 use crate::cli::render;
@@ -21,6 +20,7 @@ use crate::cli::tools::Toolbox;
 use crate::cli::words;
 use crate::events::Silence;
 use crate::model::timestamp::Timestamp;
+use crate::phases::handover::ARCHITECTURE;
 use crate::store::Store;
 use crate::store::caches::eviction::CacheSummary;
 use crate::store::prune::PruneRules;

@@ -2,14 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use packhorse_spec::labels::LIFECYCLE_LABEL;
 use packhorse_spec::labels::lifecycle::LifecycleLabel;
 use serde_json::Value;
 
 use crate::model::descriptor::Descriptor;
 use crate::model::digest::DiffId;
-
-/// The label that lists an image's layers (cnb §B.4).
-pub const LIFECYCLE_LABEL: &str = "io.buildpacks.lifecycle.metadata";
 
 /// What of an output's last image can be reused.
 #[derive(Debug, Clone, Default)]

@@ -39,7 +39,7 @@ use crate::store::embedded::Embedded;
 /// The trust scope of what the command line builds.
 pub(super) const SCOPE: &str = "default";
 /// The architecture that is built for, in the words of Debian and of the OCI image spec.
-pub(super) const ARCHITECTURE: &str = "amd64";
+pub const ARCHITECTURE: &str = "amd64";
 
 /// The job's user and group: what the base says of `cnb`.
 pub(super) const USER_ID: u32 = 1000;

@@ -3,6 +3,10 @@
 use std::collections::BTreeMap;
 
 use packhorse_spec::api::PLATFORM_API;
+use packhorse_spec::labels::BUILD_LABEL;
+use packhorse_spec::labels::EXEC_ENV_LABEL;
+use packhorse_spec::labels::LIFECYCLE_LABEL;
+use packhorse_spec::labels::PROJECT_LABEL;
 use packhorse_spec::labels::build::BuildLabel;
 use packhorse_spec::labels::build::LauncherGit;
 use packhorse_spec::labels::build::LauncherLabel;
@@ -23,7 +27,6 @@ use crate::buildpack::order::Participant;
 use crate::buildpack::setting::EXEC_ENV_DEFAULT;
 use crate::model::descriptor::MANIFEST;
 use crate::model::digest::DiffId;
-use crate::model::previous_image::LIFECYCLE_LABEL;
 use crate::model::receipt::LayerOutcome;
 use crate::oci::config::ImageConfig;
 use crate::oci::manifest::Manifest;
@@ -136,14 +139,8 @@ fn labels(finished: &Finished, layers: &Layers) -> Result<Vec<(String, String)>,
         lifecycle_label(finished, layers)?.to_text(),
     )?);
     let build = BuildLabel::new(&build_metadata(&finished.built), launcher_label(), false);
-    labels.push(written(
-        "io.buildpacks.build.metadata",
-        build.and_then(|label| label.to_text()),
-    )?);
-    labels.push(written(
-        "io.buildpacks.project.metadata",
-        project_label(&source.identity).to_text(),
-    )?);
+    labels.push(written(BUILD_LABEL, build.and_then(|label| label.to_text()))?);
+    labels.push(written(PROJECT_LABEL, project_label(&source.identity).to_text())?);
     labels.extend(
         finished
             .built
@@ -151,7 +148,7 @@ fn labels(finished: &Finished, layers: &Layers) -> Result<Vec<(String, String)>,
             .iter()
             .map(|label| (label.key.clone(), label.value.clone())),
     );
-    labels.push(("io.buildpacks.exec-env".to_owned(), EXEC_ENV_DEFAULT.to_owned()));
+    labels.push((EXEC_ENV_LABEL.to_owned(), EXEC_ENV_DEFAULT.to_owned()));
     Ok(labels)
 }
 
