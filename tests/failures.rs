@@ -10,7 +10,7 @@ use crate::support::app::Folder;
 use crate::support::git::GitServer;
 use crate::support::git::Work;
 use crate::support::home::Machine;
-use crate::support::home::shared_store;
+use crate::support::home::base_store;
 use crate::support::home::succeed;
 use crate::support::image::Image;
 use crate::support::image::is_root;
@@ -516,11 +516,11 @@ fn a_package_of_the_archive_does_not_match_its_hash() {
     run.fails(75, "base_hash_mismatch");
 }
 
-/// Runs packhorse with its home on a file system of this size, with the base of the shared store.
+/// Runs packhorse with its home on a file system of this size, with the base that all tests share.
 fn on_a_small_disk(machine: &Machine, size: &str, arguments: &[&str]) -> Run {
     let small = machine.folder().join("small");
     std::fs::create_dir(&small).unwrap();
-    let (shared, small_text) = (shared_store().display(), small.display());
+    let (shared, small_text) = (base_store().display(), small.display());
     let mount = format!("mount -t tmpfs -o mode=700,size={size} tmpfs {small_text}");
     let bases = format!("mkdir {small_text}/bases; mount --bind {shared}/bases {small_text}/bases");
     // The base counts on its layer's blob, which is bound too, so that nothing of it is made again.

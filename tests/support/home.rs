@@ -138,28 +138,36 @@ pub(crate) fn target() -> &'static Path {
     Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap()
 }
 
-/// The data directory that all tests share. Whoever comes first assembles its base.
+/// The data directory that all tests share. It begins with the base alone.
 pub(crate) fn shared_store() -> &'static Path {
     static STORE: OnceLock<PathBuf> = OnceLock::new();
-    STORE.get_or_init(|| {
-        let store = target().join("e2e-home");
-        let guard = File::create(target().join("e2e-home.lock")).unwrap();
-        flock(&guard, FlockOperation::LockExclusive).unwrap();
-        let machine = Machine::with_store(store.clone());
-        machine
-            .packhorse(&["base", "create"])
-            .patience(ASSEMBLY)
-            .run()
-            .ok();
-        store
-    })
+    STORE.get_or_init(|| store_with_base("e2e-home"))
 }
 
-/// Gives `store` the base of the shared one.
+/// A data directory that has the base and in which no test builds, so that it can be copied at any time.
+pub(crate) fn base_store() -> &'static Path {
+    static STORE: OnceLock<PathBuf> = OnceLock::new();
+    STORE.get_or_init(|| store_with_base("e2e-base"))
+}
+
+/// The data directory of this name below `target/`. Whoever comes first assembles its base.
+fn store_with_base(name: &str) -> PathBuf {
+    let store = target().join(name);
+    let guard = File::create(target().join(format!("{name}.lock"))).unwrap();
+    flock(&guard, FlockOperation::LockExclusive).unwrap();
+    let machine = Machine::with_store(store.clone());
+    machine
+        .packhorse(&["base", "create"])
+        .patience(ASSEMBLY)
+        .run()
+        .ok();
+    store
+}
+
+/// Gives `store` the base.
 pub(crate) fn copy_store(store: &Path, how: &str) {
-    let shared = shared_store();
     for folder in ["bases", "layers", "blobs"] {
-        let from = shared.join(folder);
+        let from = base_store().join(folder);
         if from.exists() {
             succeed(Command::new("cp").arg(how).arg(from).arg(store));
         }
