@@ -80,7 +80,7 @@ fn layer<const THREADS: usize>(bencher: Bencher<'_, '_>, compression: &str) {
     let compression: Compression = compression.parse().expect("the compression is one");
     with_tree(|tree, path, bytes| {
         bencher.counter(BytesCount::new(bytes)).bench_local(|| {
-            write_layer(&place().join("blobs"), compression, THREADS, |tar| {
+            write_layer(&place().join("blobs"), compression, THREADS, &mut |_| {}, |tar| {
                 append_layer_directory(tar, tree, path)
             })
             .expect("the layer can be written")

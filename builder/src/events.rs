@@ -8,6 +8,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use std::time::Instant;
 
 use serde::Serialize;
 
@@ -23,6 +24,18 @@ pub enum Stream {
     Stdout,
     /// Standard error.
     Stderr,
+}
+
+/// What a progress counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Unit {
+    /// Bytes.
+    Bytes,
+    /// Objects of git.
+    Objects,
+    /// Packages of Debian.
+    Packages,
 }
 
 /// One thing that a build tells.
@@ -70,10 +83,12 @@ pub enum Event {
     Progress {
         /// What moves: the same words for all reports of one transfer.
         what: String,
-        /// Bytes (or entries) done.
+        /// How much is done.
         done: u64,
-        /// Bytes (or entries) in all, if known.
+        /// How much there is in all, if known.
         total: Option<u64>,
+        /// What both numbers count.
+        unit: Unit,
     },
     /// A layer of the image is known.
     Layer {
@@ -107,6 +122,74 @@ pub struct Silence;
 
 impl Events for Silence {
     fn tell(&self, _event: Event) {}
+}
+
+/// The progress of one piece of work, told often enough to be seen moving, and no more often.
+pub struct Moving<'watcher> {
+    watcher: &'watcher dyn Events,
+    what: String,
+    total: Option<u64>,
+    unit: Unit,
+    was_told: bool,
+    /// Nothing is told before.
+    next: Instant,
+}
+
+impl<'watcher> Moving<'watcher> {
+    const INTERVAL: Duration = Duration::from_millis(50);
+    /// Work that is done sooner is not told.
+    const PATIENCE: Duration = Duration::from_millis(500);
+
+    /// A progress that is told from the beginning.
+    pub fn new(watcher: &'watcher dyn Events, what: &str, total: Option<u64>, unit: Unit) -> Self {
+        Self {
+            watcher,
+            what: what.to_owned(),
+            total,
+            unit,
+            was_told: false,
+            next: Instant::now(),
+        }
+    }
+
+    /// Bytes of something that is mostly done at once, and is told when it is not.
+    pub fn if_slow(watcher: &'watcher dyn Events, what: &str) -> Self {
+        let mut moving = Self::new(watcher, what, None, Unit::Bytes);
+        moving.next += Self::PATIENCE;
+        moving
+    }
+
+    /// Says that there is so much in all.
+    pub fn of(&mut self, total: u64) {
+        self.total = Some(total);
+    }
+
+    /// Says that this much is done.
+    pub fn tell(&mut self, done: u64) {
+        let is_last = self.was_told && self.total == Some(done);
+        if is_last || self.next <= Instant::now() {
+            self.tell_now(done);
+        }
+    }
+
+    /// Says that this much was done and nothing more comes.
+    pub fn end(&mut self, done: u64) {
+        if self.was_told || self.next <= Instant::now() {
+            self.total.get_or_insert(done);
+            self.tell_now(done);
+        }
+    }
+
+    fn tell_now(&mut self, done: u64) {
+        self.was_told = true;
+        self.next = Instant::now() + Self::INTERVAL;
+        self.watcher.tell(Event::Progress {
+            what: self.what.clone(),
+            done,
+            total: self.total,
+            unit: self.unit,
+        });
+    }
 }
 
 /// One token a build: set once, looked at between steps, and wired to the sandbox's kill.
@@ -176,5 +259,53 @@ impl fmt::Debug for Cancel {
             .debug_tuple("Cancel")
             .field(&self.is_cancelled())
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Keeps how far the progress was, of what total.
+    #[derive(Default)]
+    struct Kept(Mutex<Vec<(u64, Option<u64>)>>);
+
+    impl Events for Kept {
+        fn tell(&self, event: Event) {
+            if let Event::Progress { done, total, .. } = event {
+                self.0.lock().unwrap().push((done, total));
+            }
+        }
+    }
+
+    #[test]
+    fn a_progress_is_told_at_its_beginning_and_at_its_end_and_not_for_every_byte() {
+        let kept = Kept::default();
+        let mut moving = Moving::new(&kept, "push", Some(1000), Unit::Bytes);
+        for done in 1..=1000 {
+            moving.tell(done);
+        }
+        let told = kept.0.lock().unwrap();
+        assert_eq!(told.first(), Some(&(1, Some(1000))));
+        assert_eq!(told.last(), Some(&(1000, Some(1000))));
+        assert!(told.len() < 500, "{} times", told.len());
+    }
+
+    #[test]
+    fn the_end_is_told_even_where_nobody_knew_how_much_there_would_be() {
+        let kept = Kept::default();
+        let mut moving = Moving::new(&kept, "download", None, Unit::Bytes);
+        moving.tell(1);
+        moving.end(7);
+        assert_eq!(*kept.0.lock().unwrap(), [(1, None), (7, Some(7))]);
+    }
+
+    #[test]
+    fn what_is_done_at_once_is_not_told() {
+        let kept = Kept::default();
+        let mut moving = Moving::if_slow(&kept, "hash");
+        moving.tell(1);
+        moving.end(2);
+        assert!(kept.0.lock().unwrap().is_empty());
     }
 }

@@ -83,7 +83,7 @@ impl Bench<'_> {
             stop: None,
         };
         rounds(|| {
-            let written = write_layer(&blobs, compression, threads, |tar| {
+            let written = write_layer(&blobs, compression, threads, &mut |_| {}, |tar| {
                 append_layer_directory(tar, &tree, Path::new("bench/tree"))
             })?;
             Ok(written.descriptor.blob.size)

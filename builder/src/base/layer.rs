@@ -104,9 +104,13 @@ impl LayerSink for Pushed {
 
 fn write(blobs: &Blobs, parts: &Receiver<Part>) -> io::Result<LayerDescriptor> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let written = write_layer(blobs.directory(), Compression::default(), threads, |tar| {
-        append_all(tar, parts)
-    });
+    let written = write_layer(
+        blobs.directory(),
+        Compression::default(),
+        threads,
+        &mut |_| {},
+        |tar| append_all(tar, parts),
+    );
     let written = written.map_err(|error| as_io(&error))?;
     blobs
         .commit(written.blob, &written.descriptor.blob)

@@ -5,8 +5,6 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::time::Duration;
-use std::time::Instant;
 
 use futures::StreamExt as _;
 use futures::TryStreamExt as _;
@@ -17,6 +15,8 @@ use crate::base::lock::LockedPackage;
 use crate::events::Cancel;
 use crate::events::Event;
 use crate::events::Events;
+use crate::events::Moving;
+use crate::events::Unit;
 use crate::http::client::Client;
 use crate::http::download::Download;
 use crate::http::download::Downloaded;
@@ -29,8 +29,6 @@ use crate::model::timestamp::Timestamp;
 const DOWNLOADS_MAX: usize = 6;
 /// How long one file of the archive may be.
 const FILE_BYTES_MAX: u64 = 1 << 30;
-/// The shortest time between two reports.
-const REPORT_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The places of the package archive. `http` will do: everything is checked against signed hashes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,14 +107,21 @@ impl Fetcher<'_> {
         })
     }
 
-    /// The blob of a digest, fetched from `url` unless it is there.
-    pub(super) async fn blob(&self, url: String, digest: Digest, size: u64) -> Result<PathBuf, BaseError> {
-        let what = url.rsplit('/').next().unwrap_or_default().to_owned();
+    /// The blob of a digest, fetched from `url` unless it is there. `what` is it in the words of progress and errors.
+    pub(super) async fn blob(
+        &self,
+        what: String,
+        url: String,
+        digest: Digest,
+        size: u64,
+    ) -> Result<PathBuf, BaseError> {
         let path = self.blobs.join(digest.hex());
         if has_size(&path, size) {
             return Ok(path);
         }
-        let fetched = self.try_blob(url, digest, size, &path, self.watcher).await;
+        let fetched = self
+            .try_blob(what.clone(), url, digest, size, &path, self.watcher)
+            .await;
         fetched.map(|_| path).map_err(|source| BaseError::Fetch {
             what,
             source: Box::new(source),
@@ -155,10 +160,15 @@ impl Fetcher<'_> {
             return Ok(path);
         }
         let url = format!("{}/{}", self.mirrors.root(package.archive), package.filename);
-        let mut fetched = self.try_blob(url, package.digest, package.size, &path, sum).await;
+        let what = || format!("package {} {}", package.name, package.version);
+        let mut fetched = self
+            .try_blob(what(), url, package.digest, package.size, &path, sum)
+            .await;
         let is_gone = matches!(&fetched, Err(error) if error.status() == Some(404));
         if is_gone && let Some(url) = self.mirrors.snapshot_of(package.archive, date, &package.filename) {
-            fetched = self.try_blob(url, package.digest, package.size, &path, sum).await;
+            fetched = self
+                .try_blob(what(), url, package.digest, package.size, &path, sum)
+                .await;
         }
         match fetched {
             Ok(_) => Ok(path),
@@ -167,18 +177,16 @@ impl Fetcher<'_> {
                 version: package.version.clone(),
                 source: Box::new(source),
             }),
-            Err(source) => {
-                let what = format!("package {} {}", package.name, package.version);
-                Err(BaseError::Fetch {
-                    what,
-                    source: Box::new(source),
-                })
-            }
+            Err(source) => Err(BaseError::Fetch {
+                what: what(),
+                source: Box::new(source),
+            }),
         }
     }
 
     async fn try_blob(
         &self,
+        what: String,
         url: String,
         digest: Digest,
         size: u64,
@@ -186,7 +194,7 @@ impl Fetcher<'_> {
         watcher: &dyn Events,
     ) -> Result<Downloaded, HttpError> {
         let wanted = Download {
-            what: url.rsplit('/').next().unwrap_or_default().to_owned(),
+            what,
             url,
             digest: Some(digest),
             size: Some(size),
@@ -204,16 +212,15 @@ fn has_size(path: &Path, size: u64) -> bool {
 /// Adds the progress of many files up to one.
 struct Sum<'watcher> {
     watcher: &'watcher dyn Events,
-    total: u64,
-    state: Mutex<(HashMap<String, u64>, Option<Instant>)>,
+    state: Mutex<(HashMap<String, u64>, Moving<'watcher>)>,
 }
 
 impl<'watcher> Sum<'watcher> {
     fn new(watcher: &'watcher dyn Events, total: u64) -> Self {
+        let moving = Moving::new(watcher, "packages of the Debian base", Some(total), Unit::Bytes);
         Self {
             watcher,
-            total,
-            state: Mutex::default(),
+            state: Mutex::new((HashMap::new(), moving)),
         }
     }
 }
@@ -224,20 +231,9 @@ impl Events for Sum<'_> {
             return self.watcher.tell(event);
         };
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let (files, last) = &mut *state;
+        let (files, moving) = &mut *state;
         files.insert(what, done);
-        let done = files.values().sum();
-        if done < self.total && last.is_some_and(|last| last.elapsed() < REPORT_INTERVAL) {
-            return;
-        }
-        *last = Some(Instant::now());
-        drop(state);
-        let what = "packages of the Debian base".to_owned();
-        self.watcher.tell(Event::Progress {
-            what,
-            done,
-            total: Some(self.total),
-        });
+        moving.tell(files.values().sum());
     }
 }
 

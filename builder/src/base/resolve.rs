@@ -38,12 +38,9 @@ pub(super) async fn resolve(
             suite.name,
             release.index.path
         );
-        lists.push((
-            suite,
-            fetcher
-                .blob(url, release.index.digest, release.index.size)
-                .await?,
-        ));
+        let what = format!("package index of {}", suite.name);
+        let (digest, size) = (release.index.digest, release.index.size);
+        lists.push((suite, fetcher.blob(what, url, digest, size).await?));
         date = date.max(release.date);
     }
     let architecture = architecture.to_owned();

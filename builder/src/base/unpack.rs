@@ -35,6 +35,7 @@ use crate::base::sink::EntryKind;
 use crate::events::Cancel;
 use crate::events::Event;
 use crate::events::Events;
+use crate::events::Unit;
 
 /// How many packages are taken apart at once.
 const THREADS: usize = 2;
@@ -94,6 +95,7 @@ pub(super) fn unpack(
                 what,
                 done: finished.fetch_add(1, Ordering::Relaxed) + 1,
                 total,
+                unit: Unit::Packages,
             });
         }
     };

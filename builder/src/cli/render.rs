@@ -19,6 +19,7 @@ use crate::cli::failure::CommandError;
 use crate::cli::words;
 use crate::events::Event;
 use crate::events::Events;
+use crate::events::Unit;
 
 /// How this invocation speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,7 +114,15 @@ impl State {
                 self.line(&format!("  {} {text}", style("warning:").for_stderr().yellow()));
             }
             Event::Layer { .. } => {}
-            Event::Progress { what, done, total } => self.progress(what, done, total, is_terminal),
+            Event::Progress {
+                what,
+                done,
+                total,
+                unit,
+            } if is_terminal => self.moving(what, done, total, unit),
+            Event::Progress {
+                what, total, unit, ..
+            } => self.name(what, total, unit),
         }
     }
 
@@ -150,18 +159,20 @@ impl State {
         }
     }
 
-    fn progress(&mut self, what: String, done: u64, total: Option<u64>, is_terminal: bool) {
-        if !is_terminal {
-            if self.named.insert(what.clone()) {
-                let size = total.map_or_else(String::new, |total| format!(" ({})", words::bytes(total)));
-                self.line(&format!("  {what}{size}"));
-            }
-            return;
+    /// Where nothing moves, a transfer is a line when it begins.
+    fn name(&mut self, what: String, total: Option<u64>, unit: Unit) {
+        let size = total.map_or_else(String::new, |total| format!(" ({})", words::amount(total, unit)));
+        let line = format!("  {what}{size}");
+        if self.named.insert(what) {
+            self.line(&line);
         }
+    }
+
+    fn moving(&mut self, what: String, done: u64, total: Option<u64>, unit: Unit) {
         let bar = self.bars.entry(what).or_insert_with_key(|what| {
             self.area.add(
                 ProgressBar::new(total.unwrap_or(0))
-                    .with_style(bar_style(total.is_some()))
+                    .with_style(bar_style(total.is_some(), unit))
                     .with_message(what.clone()),
             )
         });
@@ -182,11 +193,12 @@ impl State {
     }
 }
 
-fn bar_style(has_total: bool) -> ProgressStyle {
-    let template = if has_total {
-        "  {msg:<40!} {bar:24} {bytes:>10} of {total_bytes:<10} {bytes_per_sec}"
-    } else {
-        "  {msg:<40!} {bytes:>10} {bytes_per_sec}"
+fn bar_style(has_total: bool, unit: Unit) -> ProgressStyle {
+    let template = match (unit, has_total) {
+        (Unit::Bytes, true) => "  {msg:<40!} {bar:24} {bytes:>10} of {total_bytes:<10} {bytes_per_sec}",
+        (Unit::Bytes, false) => "  {msg:<40!} {bytes:>10} {bytes_per_sec}",
+        (Unit::Objects, _) => "  {msg:<40!} {bar:24} {pos:>6} of {len} objects",
+        (Unit::Packages, _) => "  {msg:<40!} {bar:24} {pos:>6} of {len} packages",
     };
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }

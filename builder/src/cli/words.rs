@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use crate::events::Unit;
 use crate::model::phase::Phase;
 use crate::model::receipt::LayerOutcome;
 use crate::model::receipt::LayerReceipt;
@@ -22,6 +23,15 @@ pub fn bytes(count: u64) -> String {
         format!("{count} B")
     } else {
         format!("{value:.1} {}", UNITS[unit])
+    }
+}
+
+/// So much of something as a person reads it: `4.2 MB`, `310 packages`.
+pub fn amount(count: u64, unit: Unit) -> String {
+    match unit {
+        Unit::Bytes => bytes(count),
+        Unit::Objects => format!("{count} objects"),
+        Unit::Packages => format!("{count} packages"),
     }
 }
 

@@ -4,8 +4,6 @@ use std::cell::Cell;
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
 
 use git2::AutotagOption;
 use git2::Direction;
@@ -13,8 +11,9 @@ use git2::FetchOptions;
 use git2::Remote;
 use git2::RemoteCallbacks;
 
-use crate::events::Event;
 use crate::events::Events;
+use crate::events::Moving;
+use crate::events::Unit;
 use crate::git::error::GitError;
 use crate::git::mirror::Mirror;
 use crate::git::revision::Advertised;
@@ -23,9 +22,6 @@ use crate::git::transport::REMOTE_URL;
 use crate::git::transport::with_connection;
 use crate::model::source::location::GitLocation;
 use crate::model::source::location::Scheme;
-
-/// The shortest time between two reports of one fetch.
-const REPORT_INTERVAL: Duration = Duration::from_millis(50);
 
 /// How much history a fetch brings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,9 +81,9 @@ impl Session<'_, '_> {
     pub(super) fn fetch(&mut self, refspecs: &[String], history: History) -> Result<(), GitError> {
         let limit = self.connection.settings.limits.fetch_bytes_max;
         let too_large = Cell::new(false);
-        let mut reported = Instant::now();
         let what = format!("fetch {}", self.connection.location);
-        let (cancel, events) = (&self.connection.cancel, self.events);
+        let cancel = &self.connection.cancel;
+        let mut moving = Moving::new(self.events, &what, None, Unit::Objects);
         let mut callbacks = RemoteCallbacks::new();
         callbacks.transfer_progress(|progress| {
             too_large.set(progress.received_bytes() as u64 > limit);
@@ -95,14 +91,8 @@ impl Session<'_, '_> {
                 progress.received_objects() as u64,
                 progress.total_objects() as u64,
             );
-            if reported.elapsed() >= REPORT_INTERVAL || done == total {
-                reported = Instant::now();
-                events.tell(Event::Progress {
-                    what: what.clone(),
-                    done,
-                    total: Some(total),
-                });
-            }
+            moving.of(total);
+            moving.tell(done);
             !cancel.is_cancelled() && !too_large.get()
         });
         let mut options = FetchOptions::new();

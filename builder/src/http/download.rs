@@ -8,7 +8,6 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use std::time::Instant;
 
 use reqwest::Method;
 use reqwest::Response;
@@ -18,8 +17,9 @@ use tokio::sync::mpsc;
 use tokio_util::bytes::Bytes;
 
 use crate::events::Cancel;
-use crate::events::Event;
 use crate::events::Events;
+use crate::events::Moving;
+use crate::events::Unit;
 use crate::http::client::Client;
 use crate::http::client::expect_success;
 use crate::http::error::HttpError;
@@ -28,8 +28,6 @@ use crate::http::redact::redact;
 use crate::http::retry::Tries;
 use crate::model::digest::Digest;
 
-/// The shortest time between two reports of one transfer.
-const REPORT_INTERVAL: Duration = Duration::from_millis(50);
 /// How often a waiting download looks whether the build was cancelled.
 const CANCEL_INTERVAL: Duration = Duration::from_millis(100);
 /// Pieces of a body (16 KiB or so each) that may wait for the disk.
@@ -176,11 +174,7 @@ async fn feed_from_url(
     if total.is_some_and(|total| total > size_bytes_max) {
         return Err(too_large().into());
     }
-    let mut report = Report {
-        what: &wanted.what,
-        total: total.or(wanted.size),
-        last: None,
-    };
+    let mut moving = Moving::new(watcher, &wanted.what, total.or(wanted.size), Unit::Bytes);
     let mut done = 0;
     let broken = |error: reqwest::Error| Failed::Body(HttpError::from_reqwest(url, &error));
     while let Some(piece) = response.chunk().await.map_err(broken)? {
@@ -191,10 +185,9 @@ async fn feed_from_url(
         if pieces.send(piece).await.is_err() {
             return Ok(());
         }
-        report.tell(watcher, done);
+        moving.tell(done);
     }
-    report.last = None;
-    report.tell(watcher, done);
+    moving.end(done);
     Ok(())
 }
 
@@ -267,27 +260,6 @@ fn verify(wanted: &Download, found: Downloaded) -> Result<(), HttpError> {
             found: found.digest,
         }),
         _ => Ok(()),
-    }
-}
-
-/// The progress of one transfer, told not too often.
-struct Report<'download> {
-    what: &'download str,
-    total: Option<u64>,
-    last: Option<Instant>,
-}
-
-impl Report<'_> {
-    fn tell(&mut self, watcher: &dyn Events, done: u64) {
-        if self.last.is_some_and(|last| last.elapsed() < REPORT_INTERVAL) {
-            return;
-        }
-        self.last = Some(Instant::now());
-        watcher.tell(Event::Progress {
-            what: self.what.to_owned(),
-            done,
-            total: self.total,
-        });
     }
 }
 

@@ -194,7 +194,7 @@ mod tests {
         let mut layers = Vec::new();
         for compression in ["gzip", "gzip-single", "zstd", "none"] {
             let compression: Compression = compression.parse().unwrap();
-            let layer = write_layer(root, compression, 2, |tar| {
+            let layer = write_layer(root, compression, 2, &mut |_| {}, |tar| {
                 let (path, kind) = (compression.to_string().into_bytes(), Kind::Directory);
                 let mtime = Timestamp::BUILDPACKS;
                 Ok(tar.append_empty(&Header {

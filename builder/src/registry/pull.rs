@@ -16,8 +16,9 @@ use sha2::Sha256;
 use tokio::io::AsyncWriteExt as _;
 
 use crate::events::Cancel;
-use crate::events::Event;
 use crate::events::Events;
+use crate::events::Moving;
+use crate::events::Unit;
 use crate::http::error::HttpError;
 use crate::http::redact::redact;
 use crate::model::descriptor::DOCKER_LIST;
@@ -38,8 +39,6 @@ use crate::registry::error::refusal;
 
 /// The longest manifest that is read; registries take no longer ones (OCI distribution spec, pushing manifests).
 pub const MANIFEST_BYTES_MAX: usize = 4 << 20;
-/// Bytes of a body between two reports.
-const REPORT_BYTES: u64 = 256 << 10;
 /// How often a blob is asked for.
 const BLOB_TRIES: u32 = 4;
 
@@ -247,7 +246,9 @@ impl Registry {
         let mut file = tokio::fs::File::create(path)
             .await
             .map_err(|source| file_error("create", path, source))?;
-        let (mut hasher, mut done, mut reported) = (Sha256::new(), 0, 0);
+        let moved = format!("pull {:.12} from {}", blob.digest.hex(), reference.name());
+        let mut moving = Moving::new(events, &moved, Some(blob.size), Unit::Bytes);
+        let (mut hasher, mut done) = (Sha256::new(), 0);
         while let Some(piece) = response
             .chunk()
             .await
@@ -264,14 +265,7 @@ impl Registry {
             file.write_all(&piece)
                 .await
                 .map_err(|source| file_error("write", path, source))?;
-            if done - reported >= REPORT_BYTES || done == blob.size {
-                reported = done;
-                events.tell(Event::Progress {
-                    what: format!("pull {what}"),
-                    done,
-                    total: Some(blob.size),
-                });
-            }
+            moving.tell(done);
         }
         file.flush()
             .await

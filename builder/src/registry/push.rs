@@ -23,8 +23,9 @@ use tokio_util::bytes::Bytes;
 use tokio_util::io::ReaderStream;
 
 use crate::events::Cancel;
-use crate::events::Event;
 use crate::events::Events;
+use crate::events::Moving;
+use crate::events::Unit;
 use crate::model::descriptor::Descriptor;
 use crate::model::digest::Digest;
 use crate::model::reference::ImageReference;
@@ -338,15 +339,9 @@ async fn report<T>(
     events: &dyn Events,
     work: impl Future<Output = T>,
 ) -> T {
-    let what = format!("push {}@{}", reference.name(), blob.digest);
-    let tell = || {
-        let done = transfer.done.load(Ordering::Relaxed);
-        events.tell(Event::Progress {
-            what: what.clone(),
-            done,
-            total: Some(blob.size),
-        });
-    };
+    let what = format!("push {:.12} to {}", blob.digest.hex(), reference.name());
+    let mut moving = Moving::new(events, &what, Some(blob.size), Unit::Bytes);
+    let mut tell = || moving.tell(transfer.done.load(Ordering::Relaxed));
     let mut work = std::pin::pin!(work);
     loop {
         tokio::select! {

@@ -40,20 +40,26 @@ impl Failure for WriteError {
 }
 
 impl Blobs {
-    /// Keeps the layer whose entries `produce` gives, compressed on all cores.
+    /// Keeps the layer whose entries `produce` gives, compressed on all cores. `passed` hears the bytes of its tar so far.
     pub fn write_layer(
         &self,
+        passed: &mut dyn FnMut(u64),
         produce: impl FnOnce(&mut LayerTar<'_>) -> Result<(), TreeError>,
     ) -> Result<LayerDescriptor, WriteError> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let written = write_layer(self.directory(), Compression::default(), threads, produce)?;
+        let written = write_layer(self.directory(), Compression::default(), threads, passed, produce)?;
         self.commit(written.blob, &written.descriptor.blob)?;
         Ok(written.descriptor)
     }
 
     /// Keeps the folder `place` (relative: `ESC/NAME`) of the opened `/layers`.
-    pub fn write_directory(&self, layers: &Tree<'_>, place: &Path) -> Result<LayerDescriptor, WriteError> {
-        self.write_layer(|tar| append_layer_directory(tar, layers, place))
+    pub fn write_directory(
+        &self,
+        layers: &Tree<'_>,
+        place: &Path,
+        passed: &mut dyn FnMut(u64),
+    ) -> Result<LayerDescriptor, WriteError> {
+        self.write_layer(passed, |tar| append_layer_directory(tar, layers, place))
     }
 }
 

@@ -72,16 +72,17 @@ impl Store {
 
 impl Store {
     /// The hash of what a build would take from a folder, but for the names at its top that are left out. What did not
-    /// change since the last time is not read again. `now` is when this begins.
+    /// change since the last time is not read again. `now` is when this begins; `passed` hears the bytes read so far.
     pub fn hash_folder(
         &self,
         folder: &Path,
         leave_out: &[&str],
         now: SystemTime,
+        passed: &mut dyn FnMut(u64),
     ) -> Result<Digest, StoreError> {
         let mut cache = self.stat_cache(folder)?;
         let is_left_out = |path: &Path| leave_out.iter().any(|name| path == Path::new(name));
-        let digest = hash_directory(folder, &mut cache, now, &is_left_out)?;
+        let digest = hash_directory(folder, &mut cache, now, &is_left_out, passed)?;
         cache.save()?;
         Ok(digest)
     }
@@ -111,12 +112,14 @@ impl StatCache {
 }
 
 /// The hash of names, kinds, modes as git sees them, link targets and contents below `root`; times and owners do not
-/// count, sockets neither. `is_left_out` gets paths relative to the root. `now` is when this begins. The cache is brought up to date.
+/// count, sockets neither. `is_left_out` gets paths relative to the root. `now` is when this begins;
+/// `passed` hears the bytes read so far. The cache is brought up to date.
 pub fn hash_directory(
     root: &Path,
     cache: &mut StatCache,
     now: SystemTime,
     is_left_out: &dyn Fn(&Path) -> bool,
+    passed: &mut dyn FnMut(u64),
 ) -> Result<Digest, StoreError> {
     let folder = File::open(root).map_err(StoreError::file("read", root))?;
     let begun = now
@@ -130,6 +133,8 @@ pub fn hash_directory(
         old: cache,
         files,
         buffer: vec![0; 128 << 10],
+        read: 0,
+        passed,
     };
     hashing.walk(folder.into(), is_left_out)?;
     let (digest, files) = (Digest::finish(hashing.hasher), hashing.files);
@@ -144,6 +149,8 @@ struct Hashing<'hashing> {
     old: &'hashing StatCache,
     files: HashMap<Vec<u8>, (Looks, Digest)>,
     buffer: Vec<u8>,
+    read: u64,
+    passed: &'hashing mut dyn FnMut(u64),
 }
 
 impl Hashing<'_> {
@@ -240,7 +247,11 @@ impl Hashing<'_> {
         loop {
             match file.read(&mut self.buffer) {
                 Ok(0) => return Ok(Digest::finish(hasher)),
-                Ok(count) => hasher.update(&self.buffer[..count]),
+                Ok(count) => {
+                    hasher.update(&self.buffer[..count]);
+                    self.read += count as u64;
+                    (self.passed)(self.read);
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(StoreError::file("read", &self.root.join(path))(error)),
             }
@@ -341,7 +352,7 @@ mod tests {
         fn hash_at(&self, now: SystemTime) -> Digest {
             let mut cache = self.store.stat_cache(&self.app()).unwrap();
             let is_left_out = |path: &Path| path == Path::new(".git");
-            let digest = hash_directory(&self.app(), &mut cache, now, &is_left_out).unwrap();
+            let digest = hash_directory(&self.app(), &mut cache, now, &is_left_out, &mut |_| {}).unwrap();
             cache.save().unwrap();
             digest
         }

@@ -71,11 +71,13 @@ impl Failure for LayerError {
 }
 
 /// Writes the entries that `produce` gives as a blob in `directory`, in one pass. Its bytes depend on the entries and
-/// the compression, not on `threads`. Memory: about 2 MiB for each of `2 × threads + 2` blocks.
+/// the compression, not on `threads`. `passed` hears the bytes of the tar so far, after each block. Memory: about 2 MiB for
+/// each of `2 × threads + 2` blocks.
 pub fn write_layer(
     directory: &Path,
     compression: Compression,
     threads: usize,
+    passed: &mut dyn FnMut(u64),
     produce: impl FnOnce(&mut LayerTar<'_>) -> Result<(), TreeError>,
 ) -> Result<WrittenLayer, LayerError> {
     let failed = |source| LayerError::Write {
@@ -84,7 +86,7 @@ pub fn write_layer(
     };
     let (file, blob) = TemporaryFile::create(directory).map_err(failed)?;
     let output = Output::new(compression, threads, BlobFile::new(file)).map_err(failed)?;
-    let mut sink = Sink::new(output);
+    let mut sink = Sink::new(output, passed);
     match produce_tar(&mut sink, produce) {
         Ok(()) => {}
         // The producer only saw a pipe break; what broke it is the output's to say.
@@ -112,7 +114,8 @@ pub fn write_layer(
 pub fn diff_id_of(
     produce: impl FnOnce(&mut LayerTar<'_>) -> Result<(), TreeError>,
 ) -> Result<(DiffId, u64), TreeError> {
-    let mut sink = Sink::new(Output::Nothing);
+    let mut nobody = |_| {};
+    let mut sink = Sink::new(Output::Nothing, &mut nobody);
     produce_tar(&mut sink, produce)?;
     let finished = sink.finish();
     let (diff_id, tar_size, _) = finished.map_err(|source| TarError::Write { source })?;
@@ -120,7 +123,7 @@ pub fn diff_id_of(
 }
 
 fn produce_tar(
-    sink: &mut Sink,
+    sink: &mut Sink<'_>,
     produce: impl FnOnce(&mut LayerTar<'_>) -> Result<(), TreeError>,
 ) -> Result<(), TreeError> {
     let mut tar = TarWriter::new(sink as &mut dyn Write);
@@ -195,7 +198,8 @@ impl Output {
 }
 
 /// Cuts the tar into blocks and hashes them.
-struct Sink {
+struct Sink<'passed> {
+    passed: &'passed mut dyn FnMut(u64),
     hasher: Sha256,
     tar_size: u64,
     block: Vec<u8>,
@@ -203,10 +207,11 @@ struct Sink {
     output: Output,
 }
 
-impl Sink {
-    fn new(output: Output) -> Self {
+impl<'passed> Sink<'passed> {
+    fn new(output: Output, passed: &'passed mut dyn FnMut(u64)) -> Self {
         let block_bytes = output.block_bytes();
         Self {
+            passed,
             hasher: Sha256::new(),
             tar_size: 0,
             block: Vec::with_capacity(block_bytes),
@@ -222,7 +227,7 @@ impl Sink {
     }
 }
 
-impl Write for Sink {
+impl Write for Sink<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let taken = bytes.len().min(self.block_bytes - self.block.len());
         self.block.extend_from_slice(&bytes[..taken]);
@@ -230,6 +235,7 @@ impl Write for Sink {
         if self.block.len() == self.block_bytes {
             self.hasher.update(&self.block);
             self.output.push(&mut self.block)?;
+            (self.passed)(self.tar_size);
         }
         Ok(taken)
     }

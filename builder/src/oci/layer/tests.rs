@@ -78,7 +78,7 @@ fn a_blob_is_what_its_descriptor_says_for_any_number_of_threads() {
         for compression in SHAPES {
             let mut blobs = Vec::new();
             for threads in [1, 2, 5] {
-                let layer = write_layer(folder.path(), compression, threads, |tar| {
+                let layer = write_layer(folder.path(), compression, threads, &mut |_| {}, |tar| {
                     one_file(tar, &contents)
                 })
                 .unwrap();
@@ -115,7 +115,7 @@ fn a_blob_is_what_its_descriptor_says_for_any_number_of_threads() {
 #[test]
 fn a_full_disk_is_told_from_a_broken_tree() {
     let folder = tempfile::tempdir().unwrap();
-    let error = write_layer(folder.path(), Compression::default(), 2, |tar| {
+    let error = write_layer(folder.path(), Compression::default(), 2, &mut |_| {}, |tar| {
         one_file(tar, &contents(3 << 20))?;
         Err(TreeError::Replaced {
             path: "/layers/x".into(),
@@ -125,7 +125,8 @@ fn a_full_disk_is_told_from_a_broken_tree() {
 
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let blob = BlobFile::new(full);
-    let mut sink = Sink::new(Output::new(Compression::default(), 2, blob).unwrap());
+    let mut nobody = |_| {};
+    let mut sink = Sink::new(Output::new(Compression::default(), 2, blob).unwrap(), &mut nobody);
     let outcome = produce_tar(&mut sink, |tar| one_file(tar, &contents(64 << 20)));
     assert!(outcome.is_err());
     assert_eq!(

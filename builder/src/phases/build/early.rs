@@ -58,7 +58,7 @@ pub(super) fn write_all(
     let tree = tree_of_user(layers.as_fd(), path, USER_ID, stop);
     let mut written = Vec::new();
     while let Ok(Ready { layer, exited }) = ready.recv() {
-        match blobs.write_directory(&tree, &place(&layer)) {
+        match blobs.write_directory(&tree, &place(&layer), &mut |_| {}) {
             Ok(descriptor) => {
                 written.push(EarlyLayer {
                     buildpack: layer.buildpack,

@@ -159,7 +159,11 @@ fn give(folder: &Path, owner: u32) -> Result<(), DetectError> {
 /// Whether source and buildpacks are still what they were when the build's key was made, before the base was. If not,
 /// the image is made of what was copied, but nothing may be answered from it later.
 fn settled(source: &Source, request: &BuildRequest, tools: &Tools<'_>) -> Result<bool, DetectError> {
-    let hash = |folder: &Path, leave_out: &[&str]| tools.store.hash_folder(folder, leave_out, tools.now());
+    let hash = |folder: &Path, leave_out: &[&str]| {
+        tools
+            .store
+            .hash_folder(folder, leave_out, tools.now(), &mut |_| {})
+    };
     let mut is_settled = match &source.origin {
         Origin::Git(_) => true,
         Origin::Directory(folder) => {

@@ -9,6 +9,7 @@ use packhorse_spec::identifier::escape_id;
 use crate::buildpack::layers::LayerOnDisk;
 use crate::buildpack::metadata::LayerDigests;
 use crate::events::Event;
+use crate::events::Moving;
 use crate::model::descriptor::LayerDescriptor;
 use crate::model::digest::DiffId;
 use crate::model::receipt::LayerOutcome;
@@ -188,10 +189,16 @@ impl Writer<'_> {
         produce: impl FnOnce(&mut LayerTar<'_>) -> Result<(), TreeError>,
     ) -> Result<DiffId, ExportError> {
         self.tools.cancel.check()?;
-        let written = self.tools.store.blobs()?.write_layer(produce);
+        let mut moving = Moving::if_slow(self.tools.watcher.as_ref(), &format!("write layer {name}"));
+        let written = self
+            .tools
+            .store
+            .blobs()?
+            .write_layer(&mut |bytes| moving.tell(bytes), produce);
         // What failed since it was told to end was interrupted.
         self.tools.cancel.check()?;
         let descriptor = written?;
+        moving.end(descriptor.tar_size);
         Ok(self.keep(name, descriptor))
     }
 

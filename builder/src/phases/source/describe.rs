@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use crate::events::Moving;
 use crate::git::work_tree::work_tree;
 use crate::model::build_key::KeyInputs;
 use crate::model::digest::Digest;
@@ -18,6 +19,7 @@ use crate::phases::handover::SourceIdentity;
 use crate::phases::handover::Tools;
 use crate::phases::source::SourceError;
 use crate::store::embedded;
+use crate::store::error::StoreError;
 
 /// The source as far as it is known without asking any output.
 pub(super) fn describe(request: &BuildRequest, tools: &Tools<'_>) -> Result<Source, SourceError> {
@@ -84,7 +86,7 @@ fn directory(
         });
     }
     let leave_out: &[&str] = if request.keep_git { &[] } else { &[".git"] };
-    let content = tools.store.hash_folder(&directory, leave_out, tools.now())?;
+    let content = hash_folder(&directory, leave_out, tools)?;
     let app = format!("directory {}", directory.display());
     let tree = work_tree(&directory).filter(|tree| tree.clean);
     let time = tree.as_ref().map_or(Timestamp::BUILDPACKS, |tree| tree.time);
@@ -147,7 +149,22 @@ fn buildpack(path: &Path, tools: &Tools<'_>) -> Result<Digest, SourceError> {
             why: why.to_owned(),
         });
     }
-    Ok(tools.store.hash_folder(path, &[".git"], tools.now())?)
+    Ok(hash_folder(path, &[".git"], tools)?)
+}
+
+/// The hash of a folder's content; told as progress if it takes long.
+fn hash_folder(folder: &Path, leave_out: &[&str], tools: &Tools<'_>) -> Result<Digest, StoreError> {
+    let mut moving = Moving::if_slow(tools.watcher.as_ref(), &format!("hash {}", folder.display()));
+    let mut read = 0;
+    let mut passed = |bytes| {
+        read = bytes;
+        moving.tell(bytes);
+    };
+    let digest = tools
+        .store
+        .hash_folder(folder, leave_out, tools.now(), &mut passed)?;
+    moving.end(read);
+    Ok(digest)
 }
 
 /// A cache belongs to the output's repository, else to the source; never to a folder's base name.
