@@ -7,6 +7,7 @@ use crate::support::app::Folder;
 use crate::support::git::GitServer;
 use crate::support::git::Work;
 use crate::support::home::Machine;
+use crate::support::home::succeed;
 use crate::support::image::Image;
 use crate::support::processes::descendants;
 use crate::support::proxy::Act;
@@ -15,8 +16,8 @@ use crate::support::registry::DockerRegistry;
 use crate::support::registry::Guard;
 use crate::support::run::Running;
 
-/// The specification says one second; a busy machine gets more.
-const AT_ONCE: Duration = Duration::from_secs(5);
+/// The specification says one second. Here other tests' builds share the processors, and the program is not optimised.
+const AT_ONCE: Duration = Duration::from_secs(2);
 
 /// Interrupts and checks how it ends. That no process, job or temporary file is left is checked by the wait.
 fn interrupted(mut running: Running) {
@@ -25,6 +26,14 @@ fn interrupted(mut running: Running) {
     let run = running.wait();
     assert!(start.elapsed() < AT_ONCE, "took {:?}: {run:?}", start.elapsed());
     run.fails(130, "interrupted");
+}
+
+/// Whether a process has a handler for SIGINT.
+fn catches_interrupts(id: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    caught.is_some_and(|mask| mask & (1 << 1) != 0)
 }
 
 fn app() -> Folder {
@@ -40,6 +49,63 @@ fn start(machine: &Machine, source: &str, buildpack: &Folder, output: &[&str]) -
 
 fn layout_in(machine: &Machine) -> String {
     format!("oci:{}", machine.folder().join("image").display())
+}
+
+#[test]
+fn while_a_large_source_is_hashed() {
+    let machine = Machine::bare();
+    let (source, buildpack) = (app(), Folder::buildpack("two-scripts"));
+    // One hole: it takes no room, and minutes to hash.
+    source.shell("truncate -s 500G large");
+    let output = ["-o", &layout_in(&machine), "--progress", "json"];
+    let mut running = start(&machine, &source.text(), &buildpack, &output);
+    running.until_said("\"hash ");
+    interrupted(running);
+}
+
+#[test]
+fn while_a_large_source_is_copied() {
+    let machine = Machine::alone();
+    let (source, buildpack) = (app(), Folder::buildpack("two-scripts"));
+    // Names cost nearly nothing here, but each becomes a file of its own in the workspace.
+    for folder in ["a", "b", "c"] {
+        source.write(&format!("{folder}/0"), "x");
+        let folder = source.path().join(folder);
+        (1..60_000).for_each(|number| {
+            std::fs::hard_link(folder.join("0"), folder.join(number.to_string())).unwrap();
+        });
+    }
+    let output = ["-o", &layout_in(&machine)];
+    let mut running = start(&machine, &source.text(), &buildpack, &output);
+    let jobs = machine.store().join("jobs");
+    running.until("began to copy", |_| {
+        let jobs = std::fs::read_dir(&jobs).into_iter().flatten().flatten();
+        let mut copies = jobs.map(|job| job.path().join("workspace"));
+        copies.any(|copy| std::fs::read_dir(copy).is_ok_and(|mut names| names.next().is_some()))
+    });
+    interrupted(running);
+}
+
+#[test]
+fn a_second_time_while_the_first_is_not_heard() {
+    let machine = Machine::bare();
+    let work = Work::new();
+    work.commit("hello.txt", "1");
+    // Whoever opens it waits for a writer.
+    let config = work.path().join(".git/config");
+    std::fs::remove_file(&config).unwrap();
+    succeed(std::process::Command::new("mkfifo").arg(&config));
+    let buildpack = Folder::buildpack("two-scripts");
+    let source = work.path().display().to_string();
+    let mut running = start(&machine, &source, &buildpack, &["-o", &layout_in(&machine)]);
+    running.until("took over the signals", |run| catches_interrupts(run.id()));
+    std::thread::sleep(Duration::from_millis(500));
+    running.interrupt();
+    std::thread::sleep(Duration::from_millis(500));
+    running.interrupt();
+    let start = Instant::now();
+    assert_eq!(running.wait().code, Some(130));
+    assert!(start.elapsed() < AT_ONCE, "took {:?}", start.elapsed());
 }
 
 #[test]
@@ -140,7 +206,7 @@ fn during_the_export() {
             .any(|line| line.contains("\"export\"") && !line.contains("elapsed"))
     });
     interrupted(running);
-    let blobs = crate::support::home::succeed(
+    let blobs = succeed(
         std::process::Command::new("find")
             .arg(machine.store().join("blobs"))
             .args(["-name", "*tmp*"]),

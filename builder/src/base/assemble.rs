@@ -69,7 +69,7 @@ pub(super) fn assemble(
     tree.complete(&mut disk)?;
     cancel.check()?;
     let layer = assembly.layer.map(|mut sink| {
-        tree.feed(root, &mut *sink)?;
+        tree.feed(root, &mut *sink, cancel)?;
         sink.finish().map_err(BaseError::file("write the layer of", root))
     });
     Ok(Assembled {

@@ -13,6 +13,7 @@ use crate::base::error::BaseError;
 use crate::base::lock::Archive;
 use crate::base::relation;
 use crate::base::release::Suite;
+use crate::events::Cancel;
 use crate::model::digest::Digest;
 
 /// How long a list may be when it is unpacked; today it is 55 MB.
@@ -80,11 +81,14 @@ pub struct Index {
 
 impl Index {
     /// Reads the lists of several suites, `(suite, Packages.xz)`.
-    pub fn read(lists: impl IntoIterator<Item = (Suite, impl Read)>) -> Result<Self, BaseError> {
+    pub fn read(
+        lists: impl IntoIterator<Item = (Suite, impl Read)>,
+        cancel: &Cancel,
+    ) -> Result<Self, BaseError> {
         let mut index = Self::default();
         for (suite, list) in lists {
             let plain = liblzma::read::XzDecoder::new(list).take(INDEX_BYTES_MAX);
-            index.add_list(suite, BufReader::with_capacity(1 << 20, plain))?;
+            index.add_list(suite, BufReader::with_capacity(1 << 20, plain), cancel)?;
         }
         index.find_provided();
         Ok(index)
@@ -108,12 +112,13 @@ impl Index {
         names
     }
 
-    fn add_list(&mut self, suite: Suite, list: impl BufRead) -> Result<(), BaseError> {
+    fn add_list(&mut self, suite: Suite, list: impl BufRead, cancel: &Cancel) -> Result<(), BaseError> {
         let invalid = |reason: String| BaseError::IndexInvalid {
             suite: suite.name.to_owned(),
             reason,
         };
         for paragraph in Deb822::iter_paragraphs_from_reader(list) {
+            cancel.check()?;
             let paragraph = paragraph.map_err(|error| invalid(error.to_string()))?;
             let name = paragraph.get("Package").unwrap_or("?");
             let package = read_package(&paragraph, suite.archive)
@@ -215,7 +220,9 @@ pub(super) mod tests {
             ]
             .concat();
         }
-        index.add_list(SUITES[0], text.as_bytes()).unwrap();
+        index
+            .add_list(SUITES[0], text.as_bytes(), &Cancel::default())
+            .unwrap();
         index.find_provided();
         index
     }
@@ -236,7 +243,7 @@ pub(super) mod tests {
             [(SUITES[0], old.as_slice()), (SUITES[2], &new)],
             [(SUITES[2], &new), (SUITES[0], &old)],
         ] {
-            let index = Index::read(lists).unwrap();
+            let index = Index::read(lists, &Cancel::default()).unwrap();
             let package = index.get("openssl").unwrap();
             assert_eq!(package.version.to_string(), "3.5.1-1+deb13u2");
             assert_eq!(package.archive, Archive::Security);
@@ -246,7 +253,20 @@ pub(super) mod tests {
     #[test]
     fn a_paragraph_that_lacks_a_field_is_an_error() {
         let list = "Package: a\nVersion: 1\n\n";
-        let error = Index::default().add_list(SUITES[0], list.as_bytes()).unwrap_err();
+        let error = Index::default()
+            .add_list(SUITES[0], list.as_bytes(), &Cancel::default())
+            .unwrap_err();
         assert!(error.to_string().contains("`a`"), "{error}");
+    }
+
+    #[test]
+    fn a_build_that_is_to_end_reads_no_further_list() {
+        let cancel = Cancel::default();
+        cancel.cancel();
+        let list = "Package: a\nVersion: 1\n\n";
+        let error = Index::default()
+            .add_list(SUITES[0], list.as_bytes(), &cancel)
+            .unwrap_err();
+        assert!(matches!(error, BaseError::Cancelled(_)), "{error}");
     }
 }

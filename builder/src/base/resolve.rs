@@ -44,6 +44,7 @@ pub(super) async fn resolve(
         date = date.max(release.date);
     }
     let architecture = architecture.to_owned();
+    let cancel = fetcher.cancel.clone();
     let solved = tokio::task::spawn_blocking(move || {
         let open = |(suite, path)| Ok((suite, File::open(&path).map_err(BaseError::file("read", path))?));
         let lists = lists
@@ -54,7 +55,7 @@ pub(super) async fn resolve(
             SUITES[0].name,
             &architecture,
             date,
-            choose(&Index::read(lists)?)?,
+            choose(&Index::read(lists, &cancel)?)?,
         ))
     });
     solved

@@ -14,6 +14,7 @@ use crate::base::sink::EntryHeader;
 use crate::base::sink::EntryKind;
 use crate::base::sink::EntrySink;
 use crate::base::unpack::Unpacked;
+use crate::events::Cancel;
 
 /// The tree.
 #[derive(Debug, Default)]
@@ -257,8 +258,14 @@ impl Tree {
     }
 
     /// Gives all entries but the root to `sink`; contents are read from `root`, where the tree is complete.
-    pub(super) fn feed(&self, root: &Path, sink: &mut dyn EntrySink) -> Result<(), BaseError> {
+    pub(super) fn feed(
+        &self,
+        root: &Path,
+        sink: &mut dyn EntrySink,
+        cancel: &Cancel,
+    ) -> Result<(), BaseError> {
         for node in self.nodes.values().filter(|node| !node.header.path.is_empty()) {
+            cancel.check()?;
             let path = place(root, &node.header.path);
             let mut contents: Box<dyn Read> = match (&node.header.kind, &node.made) {
                 (EntryKind::File { .. }, Some(made)) => Box::new(made.as_slice()),
@@ -276,4 +283,40 @@ impl Tree {
 
 fn show(path: &[u8]) -> String {
     String::from_utf8_lossy(path).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Cancelling<'test>(&'test Cancel, usize);
+
+    impl EntrySink for Cancelling<'_> {
+        fn entry(&mut self, _: &EntryHeader, _: &mut dyn Read) -> io::Result<()> {
+            self.0.cancel();
+            self.1 += 1;
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_build_that_is_to_end_feeds_no_further_entry() {
+        let mut tree = Tree::default();
+        for name in ["a", "b"] {
+            let header = EntryHeader {
+                path: name.into(),
+                kind: EntryKind::Directory,
+                mode: 0o755,
+                uid: 0,
+                gid: 0,
+                mtime: 0,
+            };
+            tree.add(&header, "package").unwrap();
+        }
+        let cancel = Cancel::default();
+        let mut sink = Cancelling(&cancel, 0);
+        let error = tree.feed(Path::new("/"), &mut sink, &cancel).unwrap_err();
+        assert!(matches!(error, BaseError::Cancelled(_)), "{error}");
+        assert_eq!(sink.1, 1);
+    }
 }

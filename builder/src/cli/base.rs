@@ -75,11 +75,10 @@ fn create(
     manner: Manner,
 ) -> Result<u8, CommandError> {
     let lock = lock.map(read_lock).transpose()?;
-    let runtime = tools::runtime()?;
-    let bases = runtime.block_on(interrupt::or_ended(
+    let bases = tools::block_on(interrupt::or_ended(
         &toolbox.cancel,
         both_flavours(lock.as_ref(), if_there, toolbox),
-    ))?;
+    ))??;
     if let Some(lock) = &lock {
         put_in_force(toolbox.store.root(), lock)?;
     }

@@ -32,12 +32,11 @@ pub fn run(arguments: BuildArguments, config: &Config, manner: Manner) -> Result
     let request = request(arguments, config)?;
     let recorder = Arc::new(Recorder::new(Renderer::new(manner)));
     let toolbox = Toolbox::open(config, &insecure, recorder.clone())?;
-    let runtime = tools::runtime()?;
     toolbox.clean_up();
-    let outcome = runtime.block_on(interrupt::or_ended(
+    let outcome = tools::block_on(interrupt::or_ended(
         &toolbox.cancel,
         build_image(&request, &toolbox.tools()),
-    ));
+    ))?;
     let reported = match &request.report_directory {
         Some(directory) => report::write(
             directory,

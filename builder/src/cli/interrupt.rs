@@ -1,11 +1,54 @@
-//! Ctrl-C and TERM: the build is told to end, and what waits on the network ends at once.
+//! Ctrl-C and TERM: the command is told to end, and what waits on the network ends at once; a second one waits for nothing.
 
+use tokio::signal::unix::Signal;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
+use tokio::task::JoinHandle;
 
 use crate::error::BuildError;
 use crate::events::Cancel;
 use crate::events::Cancelled;
+
+/// The exit code when Ctrl-C or TERM ended the command.
+pub const INTERRUPTED_EXIT: u8 = 130;
+
+/// As long as this is held, signals are for the command and not for the process.
+pub struct Listening(JoinHandle<()>);
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Cancels at the first signal that asks the process to stop, and ends the process at the second. Must be called on a
+/// runtime.
+pub fn listen(cancel: &Cancel) -> Listening {
+    let cancel = cancel.clone();
+    let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+    // A task of its own, since the command's blocks.
+    Listening(tokio::spawn(async move {
+        let (Ok(mut interrupt), Ok(mut terminate)) = signals else {
+            return;
+        };
+        either(&mut interrupt, &mut terminate).await;
+        cancel.cancel();
+        either(&mut interrupt, &mut terminate).await;
+        #[expect(
+            clippy::exit,
+            reason = "whatever does not hear of the first does not return either"
+        )]
+        // What this leaves, the next command removes, as after a kill.
+        std::process::exit(INTERRUPTED_EXIT.into());
+    }))
+}
+
+async fn either(interrupt: &mut Signal, terminate: &mut Signal) {
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}
 
 /// Runs `work` to its end, or to the first signal that asks the process to stop. Dropping what was under way removes
 /// what it has made.
@@ -13,28 +56,16 @@ pub async fn or_ended<T>(
     cancel: &Cancel,
     work: impl Future<Output = Result<T, BuildError>>,
 ) -> Result<T, BuildError> {
-    // The signals are taken by a task of their own, since `work` blocks this one.
-    let (asked, mut was_asked) = tokio::sync::watch::channel(false);
-    let token = cancel.clone();
-    let listening = tokio::spawn(async move {
-        let (Ok(mut interrupt), Ok(mut terminate)) =
-            (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-        else {
-            return;
-        };
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        token.cancel();
+    let _listening = listen(cancel);
+    let (ask, asked) = tokio::sync::oneshot::channel();
+    cancel.on_cancel(move || {
         // Nobody listens any more when the work is done.
-        let _done = asked.send(true);
+        let _heard = ask.send(());
     });
     let outcome = tokio::select! {
         outcome = work => outcome,
-        Ok(()) = was_asked.changed() => Err(BuildError::Cancelled(Cancelled)),
+        Ok(()) = asked => Err(BuildError::Cancelled(Cancelled)),
     };
-    listening.abort();
     // Whatever failed because it was told to end was interrupted.
     if cancel.is_cancelled() && outcome.is_err() {
         Err(BuildError::Cancelled(Cancelled))

@@ -29,12 +29,11 @@ pub fn run(arguments: PlanArguments, config: &Config, manner: Manner) -> Result<
     let as_json = arguments.json;
     let request = request(arguments, config)?;
     let toolbox = Toolbox::open(config, &[], tools::watcher(Renderer::new(manner)))?;
-    let runtime = tools::runtime()?;
     toolbox.clean_up();
-    let outcome = runtime.block_on(interrupt::or_ended(
+    let outcome = tools::block_on(interrupt::or_ended(
         &toolbox.cancel,
         plan_source(&request, &toolbox.tools()),
-    ));
+    ))?;
     match &outcome {
         Ok(report) if as_json => render::json(report),
         Ok(report) => render::result(&text(report)),

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::base::mirror::Mirrors;
 use crate::cli::config::Config;
@@ -28,6 +29,9 @@ use crate::sandbox::identity;
 use crate::sandbox::identity::Identity;
 use crate::sandbox::identity::Surroundings;
 use crate::store::Store;
+
+/// How long threads are waited for that still block when a command has ended: for what removes what it has made.
+const LAST_THREADS_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The owners of the outside things, for one command.
 pub struct Toolbox {
@@ -114,10 +118,15 @@ impl Toolbox {
     }
 }
 
-/// A runtime for the asynchronous parts.
-pub fn runtime() -> Result<tokio::runtime::Runtime, CommandError> {
+/// Runs `work` on a runtime of its own. A thread that still blocks when it has ended is waited for only briefly:
+/// nobody can end one that asks the system for a host's address.
+pub fn block_on<T>(work: impl Future<Output = T>) -> Result<T, CommandError> {
     let built = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    built.map_err(|error| CommandError::from(anyhow::anyhow!("cannot start threads: {error}")))
+    let runtime =
+        built.map_err(|error| CommandError::from(anyhow::anyhow!("cannot start threads: {error}")))?;
+    let outcome = runtime.block_on(work);
+    runtime.shutdown_timeout(LAST_THREADS_TIMEOUT);
+    Ok(outcome)
 }
 
 fn http_settings(config: &Config, insecure: &[String]) -> HttpSettings {
@@ -253,4 +262,26 @@ fn now() -> Timestamp {
 /// A shared watcher.
 pub fn watcher(renderer: crate::cli::render::Renderer) -> Watcher {
     Arc::new(renderer)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn a_thread_that_blocks_for_long_is_not_waited_for() {
+        let start = Instant::now();
+        block_on(async {
+            let (begins, begun) = tokio::sync::oneshot::channel();
+            tokio::task::spawn_blocking(move || {
+                begins.send(()).unwrap();
+                std::thread::sleep(Duration::from_secs(60));
+            });
+            begun.await.unwrap();
+        })
+        .unwrap();
+        assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
+    }
 }

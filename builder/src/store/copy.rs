@@ -1,15 +1,22 @@
 //! Copies a folder into a job: names, links and contents as they are, modes as git sees them, owners as told.
 
 use std::fs;
+use std::fs::File;
 use std::io;
+use std::io::Read as _;
 use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 
 use crate::model::failure::Facts;
 use crate::model::failure::Failure;
+
+/// How much of a file is copied before the next look at whether the build is to end.
+const PIECE_BYTES: u64 = 16 << 20;
 
 /// How a folder is copied.
 #[derive(Debug, Clone, Copy)]
@@ -22,6 +29,8 @@ pub struct CopyRules<'a> {
     pub entries_max: u64,
     /// Most bytes of files.
     pub bytes_max: u64,
+    /// Set once the build is to end.
+    pub stop: &'a AtomicBool,
 }
 
 /// Copying failed.
@@ -43,6 +52,9 @@ pub enum CopyError {
         /// The limit that was passed.
         limit: String,
     },
+    /// The build is to end.
+    #[error("interrupted")]
+    Stopped,
 }
 
 impl Failure for CopyError {
@@ -53,6 +65,7 @@ impl Failure for CopyError {
             }
             Self::File { .. } => Facts::user("source_unreadable"),
             Self::TooLarge { .. } => Facts::user("source_too_large"),
+            Self::Stopped => Facts::user("interrupted"),
         }
     }
 }
@@ -120,10 +133,23 @@ impl Copy<'_> {
         if kind.is_socket() || kind.is_fifo() || kind.is_char_device() || kind.is_block_device() {
             return Ok(());
         }
-        fs::copy(&from, to).map_err(failed)?;
+        let source = File::open(&from).map_err(failed)?;
+        let mut copy = File::create(to).map_err(failed)?;
+        // In pieces, since one file may take longer than anybody waits for the end of an interrupted build.
+        while copy_piece(&source, &mut copy).map_err(failed)? == PIECE_BYTES {
+            self.check()?;
+        }
         let mode = git_mode(metadata.permissions().mode());
         fs::set_permissions(to, fs::Permissions::from_mode(mode)).map_err(failed)?;
         self.own(to).map_err(failed)
+    }
+
+    fn check(&self) -> Result<(), CopyError> {
+        if self.rules.stop.load(Ordering::Relaxed) {
+            Err(CopyError::Stopped)
+        } else {
+            Ok(())
+        }
     }
 
     fn own(&self, path: &Path) -> io::Result<()> {
@@ -131,6 +157,7 @@ impl Copy<'_> {
     }
 
     fn count(&mut self, bytes: u64) -> Result<(), CopyError> {
+        self.check()?;
         self.entries += 1;
         self.bytes += bytes;
         let limit = if self.entries > self.rules.entries_max {
@@ -147,9 +174,16 @@ impl Copy<'_> {
     }
 }
 
+/// Between two files the kernel copies, and shares the blocks where the file system can.
+fn copy_piece(source: &File, copy: &mut File) -> io::Result<u64> {
+    io::copy(&mut source.take(PIECE_BYTES), copy)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    static GO_ON: AtomicBool = AtomicBool::new(false);
 
     fn rules<'a>() -> CopyRules<'a> {
         CopyRules {
@@ -157,6 +191,7 @@ mod tests {
             owner: rustix::process::getuid().as_raw(),
             entries_max: 100,
             bytes_max: 1000,
+            stop: &GO_ON,
         }
     }
 
@@ -194,5 +229,32 @@ mod tests {
             error.to_string().ends_with("is too large: more than 1000 bytes"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_file_is_copied_piece_by_piece() {
+        let source = tempfile::tempfile().unwrap();
+        source.set_len(PIECE_BYTES + 1).unwrap();
+        let mut copy = tempfile::tempfile().unwrap();
+        assert_eq!(copy_piece(&source, &mut copy).unwrap(), PIECE_BYTES);
+        assert_eq!(copy_piece(&source, &mut copy).unwrap(), 1);
+        assert_eq!(copy.metadata().unwrap().len(), PIECE_BYTES + 1);
+    }
+
+    #[test]
+    fn a_build_that_is_to_end_copies_nothing_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let from = folder.path().join("from");
+        fs::create_dir(&from).unwrap();
+        fs::write(from.join("file"), "x").unwrap();
+        let stop = AtomicBool::new(true);
+        let stopped = CopyRules {
+            stop: &stop,
+            ..rules()
+        };
+        let to = folder.path().join("to");
+        let error = copy_directory(&from, &to, stopped).unwrap_err();
+        assert_eq!(error.facts().code, "interrupted");
+        assert!(!to.join("file").exists());
     }
 }

@@ -76,6 +76,9 @@ pub enum StoreError {
     /// The local images could not be read or written.
     #[error(transparent)]
     Images(#[from] LayoutError),
+    /// The build is to end.
+    #[error("interrupted")]
+    Stopped,
 }
 
 impl StoreError {
@@ -109,6 +112,7 @@ impl Failure for StoreError {
             Self::Decode(error) => error.facts(),
             Self::Unpack(error) => error.facts(),
             Self::Images(error) => error.facts(),
+            Self::Stopped => Facts::user("interrupted"),
         }
     }
 }

@@ -12,6 +12,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::SystemTime;
 
@@ -38,6 +40,17 @@ const YOUNG: Duration = Duration::from_secs(2);
 const DEPTH_MAX: usize = 256;
 /// Size, modification and change time in nanoseconds, inode, device: 8 + 16 + 16 + 8 + 8 bytes.
 const LOOKS_BYTES: usize = 56;
+
+/// How a folder is hashed.
+#[derive(Debug, Clone, Copy)]
+pub struct HashRules<'a> {
+    /// Names at the top that are left out: `.git`.
+    pub leave_out: &'a [&'a str],
+    /// When this begins.
+    pub now: SystemTime,
+    /// Set once the build is to end.
+    pub stop: &'a AtomicBool,
+}
 
 /// What files of one folder looked like when they were hashed.
 #[derive(Debug)]
@@ -71,18 +84,16 @@ impl Store {
 }
 
 impl Store {
-    /// The hash of what a build would take from a folder, but for the names at its top that are left out. What did not
-    /// change since the last time is not read again. `now` is when this begins; `passed` hears the bytes read so far.
+    /// The hash of what a build would take from a folder. What did not change since the last time is not read again;
+    /// `passed` hears the bytes read so far.
     pub fn hash_folder(
         &self,
         folder: &Path,
-        leave_out: &[&str],
-        now: SystemTime,
+        rules: HashRules<'_>,
         passed: &mut dyn FnMut(u64),
     ) -> Result<Digest, StoreError> {
         let mut cache = self.stat_cache(folder)?;
-        let is_left_out = |path: &Path| leave_out.iter().any(|name| path == Path::new(name));
-        let digest = hash_directory(folder, &mut cache, now, &is_left_out, passed)?;
+        let digest = hash_directory(folder, &mut cache, rules, passed)?;
         cache.save()?;
         Ok(digest)
     }
@@ -112,23 +123,23 @@ impl StatCache {
 }
 
 /// The hash of names, kinds, modes as git sees them, link targets and contents below `root`; times and owners do not
-/// count, sockets neither. `is_left_out` gets paths relative to the root. `now` is when this begins;
-/// `passed` hears the bytes read so far. The cache is brought up to date.
+/// count, sockets neither. `passed` hears the bytes read so far. The cache is brought up to date.
 pub fn hash_directory(
     root: &Path,
     cache: &mut StatCache,
-    now: SystemTime,
-    is_left_out: &dyn Fn(&Path) -> bool,
+    rules: HashRules<'_>,
     passed: &mut dyn FnMut(u64),
 ) -> Result<Digest, StoreError> {
     let folder = File::open(root).map_err(StoreError::file("read", root))?;
-    let begun = now
+    let begun = rules
+        .now
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default()
         .as_nanos();
     let files = HashMap::with_capacity(cache.files.len());
     let mut hashing = Hashing {
         root,
+        rules,
         hasher: Sha256::new(),
         old: cache,
         files,
@@ -136,7 +147,7 @@ pub fn hash_directory(
         read: 0,
         passed,
     };
-    hashing.walk(folder.into(), is_left_out)?;
+    hashing.walk(folder.into())?;
     let (digest, files) = (Digest::finish(hashing.hasher), hashing.files);
     cache.files = files;
     cache.begun = i128::try_from(begun).unwrap_or(0);
@@ -145,6 +156,7 @@ pub fn hash_directory(
 
 struct Hashing<'hashing> {
     root: &'hashing Path,
+    rules: HashRules<'hashing>,
     hasher: Sha256,
     old: &'hashing StatCache,
     files: HashMap<Vec<u8>, (Looks, Digest)>,
@@ -154,10 +166,11 @@ struct Hashing<'hashing> {
 }
 
 impl Hashing<'_> {
-    fn walk(&mut self, root: OwnedFd, is_left_out: &dyn Fn(&Path) -> bool) -> Result<(), StoreError> {
+    fn walk(&mut self, root: OwnedFd) -> Result<(), StoreError> {
         let mut path = PathBuf::new();
         let mut levels = vec![(self.names(&root, &path)?, root)];
         while let Some((names, folder)) = levels.last_mut() {
+            self.check()?;
             let Some((name, _)) = names.next() else {
                 levels.pop();
                 path.pop();
@@ -167,7 +180,12 @@ impl Hashing<'_> {
             let name = OsStr::from_bytes(&name);
             path.push(name);
             let mut is_folder = false;
-            if !is_left_out(&path) {
+            if !self
+                .rules
+                .leave_out
+                .iter()
+                .any(|left_out| path == Path::new(left_out))
+            {
                 let stat = rustix::fs::statat(&*folder, name, AtFlags::SYMLINK_NOFOLLOW);
                 let stat = stat.map_err(|source| self.failed(&path, source))?;
                 is_folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
@@ -245,6 +263,7 @@ impl Hashing<'_> {
         let mut file = File::from(file.map_err(|source| self.failed(path, source))?);
         let mut hasher = Sha256::new();
         loop {
+            self.check()?;
             match file.read(&mut self.buffer) {
                 Ok(0) => return Ok(Digest::finish(hasher)),
                 Ok(count) => {
@@ -255,6 +274,14 @@ impl Hashing<'_> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(StoreError::file("read", &self.root.join(path))(error)),
             }
+        }
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        if self.rules.stop.load(Ordering::Relaxed) {
+            Err(StoreError::Stopped)
+        } else {
+            Ok(())
         }
     }
 
@@ -323,6 +350,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+    use crate::model::failure::Failure as _;
 
     struct Case {
         folder: tempfile::TempDir,
@@ -351,8 +379,12 @@ mod tests {
 
         fn hash_at(&self, now: SystemTime) -> Digest {
             let mut cache = self.store.stat_cache(&self.app()).unwrap();
-            let is_left_out = |path: &Path| path == Path::new(".git");
-            let digest = hash_directory(&self.app(), &mut cache, now, &is_left_out, &mut |_| {}).unwrap();
+            let rules = HashRules {
+                leave_out: &[".git"],
+                now,
+                stop: &AtomicBool::new(false),
+            };
+            let digest = hash_directory(&self.app(), &mut cache, rules, &mut |_| {}).unwrap();
             cache.save().unwrap();
             digest
         }
@@ -426,5 +458,23 @@ mod tests {
         }
         fs::write(&path, &whole[..whole.len() - 1]).unwrap();
         assert_eq!(case.hash_at(case.now), digest);
+    }
+
+    #[test]
+    fn a_build_that_is_to_end_reads_nothing_more() {
+        let case = Case::new();
+        let stop = AtomicBool::new(false);
+        let rules = HashRules {
+            leave_out: &[],
+            now: case.now,
+            stop: &stop,
+        };
+        // Asked for while the first file is read.
+        let mut passed = |_| stop.store(true, Ordering::Relaxed);
+        let error = case
+            .store
+            .hash_folder(&case.app(), rules, &mut passed)
+            .unwrap_err();
+        assert_eq!(error.facts().code, "interrupted");
     }
 }

@@ -17,12 +17,11 @@ use crate::events::Silence;
 /// Runs the command.
 pub fn run(arguments: &InspectArguments, config: &Config) -> Result<u8, CommandError> {
     let toolbox = Toolbox::open(config, &arguments.insecure_registry, Arc::new(Silence))?;
-    let runtime = tools::runtime()?;
-    let image = runtime.block_on(image::anywhere(
+    let image = tools::block_on(image::anywhere(
         &arguments.image,
         &toolbox.store,
         &toolbox.registry,
-    ))?;
+    ))??;
     let summary = Summary::of(&image);
     if arguments.json {
         render::json(&summary);

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use crate::cli::failure::CommandError;
 use crate::cli::inspect::image::FoundImage;
+use crate::events::Cancel;
 use crate::model::failure::Facts;
 use crate::model::failure::Failure;
 use crate::oci::layout::Layout;
@@ -108,6 +109,7 @@ impl Layers {
         destination: &Path,
         owner: u32,
         room: &Path,
+        cancel: &Cancel,
     ) -> Result<(), CommandError> {
         let of_layers = self.layers.iter().map(|layer| layer.path().join(WORKSPACE));
         let trees: Vec<PathBuf> = of_layers.filter(|tree| tree.is_dir()).collect();
@@ -128,6 +130,7 @@ impl Layers {
             owner,
             entries_max: WORKSPACE_ENTRIES_MAX,
             bytes_max: WORKSPACE_BYTES_MAX,
+            stop: cancel.flag(),
         };
         copy_directory(&merged, destination, rules)?;
         Ok(fs::remove_dir_all(&merged).map_err(failed(&merged))?)

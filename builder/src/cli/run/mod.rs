@@ -9,14 +9,12 @@ mod user;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::Signal;
-use tokio::signal::unix::SignalKind;
-use tokio::signal::unix::signal;
-
 use crate::cli::arguments::RunArguments;
 use crate::cli::config::Config;
 use crate::cli::failure::CommandError;
 use crate::cli::inspect::image;
+use crate::cli::interrupt;
+use crate::cli::interrupt::INTERRUPTED_EXIT;
 use crate::cli::render;
 use crate::cli::render::Manner;
 use crate::cli::render::Renderer;
@@ -29,6 +27,7 @@ use crate::cli::run::sandbox::Ready;
 use crate::cli::run::user::UserError;
 use crate::cli::tools;
 use crate::cli::tools::Toolbox;
+use crate::events::Cancel;
 use crate::model::failure::Facts;
 use crate::model::failure::Failure;
 use crate::sandbox::command::Command;
@@ -39,8 +38,6 @@ use crate::sandbox::native::NativeJob;
 
 /// A shell's exit code for a process that a signal ended is this and the signal's number.
 const SIGNAL_EXIT: i32 = 128;
-/// The exit code when Ctrl-C or TERM ended it.
-const INTERRUPTED_EXIT: u8 = 130;
 /// The signal of a process that the kernel ended for its memory.
 const KILL: i32 = 9;
 
@@ -92,7 +89,6 @@ pub fn run(arguments: &RunArguments, config: &Config) -> Result<u8, CommandError
         .map(|text| config.build_variable(text))
         .collect::<Result<Vec<_>, _>>()?;
     let toolbox = Toolbox::open(config, &[], tools::watcher(Renderer::new(Manner::Plain)))?;
-    let runtime = tools::runtime()?;
     toolbox.clean_up();
     let (found, layout) = image::local(&arguments.image, &toolbox.store)?;
     let process = Process::of(
@@ -108,13 +104,11 @@ pub fn run(arguments: &RunArguments, config: &Config) -> Result<u8, CommandError
         toolbox.builder.identity.owner_shift(),
     )?;
     // From here on Ctrl-C is for the process.
-    let signals = runtime.block_on(async { Signals::take() })?;
-    let ready = {
-        // The gateway's listeners belong to the runtime.
-        let _inside = runtime.enter();
-        sandbox::start(&found, &layers, &toolbox)?
-    };
-    runtime.block_on(try_image(ready, &process, &ports, signals))
+    tools::block_on(async {
+        let _listening = interrupt::listen(&toolbox.cancel);
+        let ready = tokio::task::block_in_place(|| sandbox::start(&found, &layers, &toolbox))?;
+        try_image(ready, &process, &ports, &toolbox.cancel).await
+    })?
 }
 
 /// Starts the process and waits for its end; ports and the way out close before the sandbox goes.
@@ -122,7 +116,7 @@ async fn try_image(
     ready: Ready,
     process: &Process,
     ports: &[Port],
-    signals: Signals,
+    cancel: &Cancel,
 ) -> Result<u8, CommandError> {
     let Ready { job, gateway, home } = ready;
     let command = command(&job, process, &home)?;
@@ -135,7 +129,7 @@ async fn try_image(
         ));
     }
     let program = process.arguments.first().cloned().unwrap_or_default();
-    let exit = follow(&job, command, signals).await;
+    let exit = follow(&job, command, cancel).await;
     for one in published {
         one.stop().await;
     }
@@ -177,20 +171,12 @@ fn command(job: &NativeJob, process: &Process, home: &str) -> Result<Command, Co
 }
 
 /// Passes the process's output on until it ends, or until somebody asks this program to end.
-async fn follow(job: &Arc<NativeJob>, command: Command, mut signals: Signals) -> Result<Exit, JobError> {
-    let running = {
-        let job = Arc::clone(job);
-        tokio::task::spawn_blocking(move || job.run(&command, &render::pass_through))
-    };
-    tokio::pin!(running);
-    let joined = tokio::select! {
-        joined = &mut running => joined,
-        () = signals.next() => {
-            job.kill_handle().kill();
-            running.await
-        }
-    };
-    joined.unwrap_or_else(|error| {
+async fn follow(job: &Arc<NativeJob>, command: Command, cancel: &Cancel) -> Result<Exit, JobError> {
+    let kill = job.kill_handle();
+    cancel.on_cancel(move || kill.kill());
+    let job = Arc::clone(job);
+    let running = tokio::task::spawn_blocking(move || job.run(&command, &render::pass_through));
+    running.await.unwrap_or_else(|error| {
         Err(JobError::Ended {
             during: "running the image".to_owned(),
             why: error.to_string(),
@@ -207,29 +193,6 @@ fn exit_code(exit: Exit, program: String) -> Result<u8, CommandError> {
         Exit::Cancelled => Ok(INTERRUPTED_EXIT),
         Exit::TimedOut { after } => Err(StartError::TimedOut { after }.into()),
         Exit::NotStarted { why } => Err(StartError::NotStarted { program, why }.into()),
-    }
-}
-
-/// Ctrl-C and TERM.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn take() -> Result<Self, CommandError> {
-        let failed = |error| CommandError::from(anyhow::anyhow!("cannot listen for signals: {error}"));
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt()).map_err(failed)?,
-            terminate: signal(SignalKind::terminate()).map_err(failed)?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
     }
 }
 

@@ -65,7 +65,8 @@ pub(super) fn start(image: &FoundImage, layers: &Layers, toolbox: &Toolbox) -> R
     )?;
     let room = directory.path().to_owned();
     let workspace = room.join("workspace");
-    layers.lay_out_workspace(&workspace, user.uid + identity.owner_shift(), &room)?;
+    let owner = user.uid + identity.owner_shift();
+    layers.lay_out_workspace(&workspace, owner, &room, &toolbox.cancel)?;
     let environment_ca = ca_bundle(layers, toolbox.builder.ca_file.as_deref(), &room)?;
     let job = sandbox::start(JobSpec {
         directory,

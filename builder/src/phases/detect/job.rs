@@ -38,6 +38,7 @@ use crate::sandbox::spec::User;
 use crate::store::copy::CopyRules;
 use crate::store::copy::copy_directory;
 use crate::store::embedded::Embedded;
+use crate::store::stat_cache::HashRules;
 
 /// The home folder of the job's user.
 pub(super) const HOME: &str = "/home/cnb";
@@ -73,7 +74,7 @@ pub(super) fn start(
     let room = directory.path().to_owned();
     let workspace = room.join("workspace");
     workspace::lay_out(&source.origin, &workspace, USER_ID + shift, request, tools)?;
-    let mut binds = bind_buildpacks(&shelf, &room, shift)?;
+    let mut binds = bind_buildpacks(&shelf, &room, tools)?;
     let is_settled = settled(source, request, tools)?;
     binds.push(read_only(platform(request, &room)?, "/platform"));
     let environment_ca = ca_bundle(&bases.build.root, tools.builder.ca_file.as_deref(), &room)?;
@@ -160,9 +161,12 @@ fn give(folder: &Path, owner: u32) -> Result<(), DetectError> {
 /// the image is made of what was copied, but nothing may be answered from it later.
 fn settled(source: &Source, request: &BuildRequest, tools: &Tools<'_>) -> Result<bool, DetectError> {
     let hash = |folder: &Path, leave_out: &[&str]| {
-        tools
-            .store
-            .hash_folder(folder, leave_out, tools.now(), &mut |_| {})
+        let rules = HashRules {
+            leave_out,
+            now: tools.now(),
+            stop: tools.cancel.flag(),
+        };
+        tools.store.hash_folder(folder, rules, &mut |_| {})
     };
     let mut is_settled = match &source.origin {
         Origin::Git(_) => true,
@@ -194,16 +198,17 @@ fn job_id() -> String {
     )
 }
 
-fn bind_buildpacks(shelf: &[Shelved], room: &Path, shift: u32) -> Result<Vec<Bind>, DetectError> {
+fn bind_buildpacks(shelf: &[Shelved], room: &Path, tools: &Tools<'_>) -> Result<Vec<Bind>, DetectError> {
     let mut binds = Vec::new();
     for (position, one) in shelf.iter().enumerate() {
         let source = if one.is_named {
             let copy = room.join(format!("buildpack-{position}"));
             let rules = CopyRules {
                 leave_out: &[".git"],
-                owner: shift,
+                owner: tools.builder.identity.owner_shift(),
                 entries_max: BUILDPACK_ENTRIES_MAX,
                 bytes_max: BUILDPACK_BYTES_MAX,
+                stop: tools.cancel.flag(),
             };
             copy_directory(&one.source, &copy, rules)?;
             copy

@@ -33,6 +33,7 @@ pub(super) fn lay_out(
                 owner,
                 entries_max: ENTRIES_MAX,
                 bytes_max: BYTES_MAX,
+                stop: tools.cancel.flag(),
             };
             copy_directory(directory, destination, rules)?;
         }

@@ -20,6 +20,7 @@ use crate::phases::handover::Tools;
 use crate::phases::source::SourceError;
 use crate::store::embedded;
 use crate::store::error::StoreError;
+use crate::store::stat_cache::HashRules;
 
 /// The source as far as it is known without asking any output.
 pub(super) fn describe(request: &BuildRequest, tools: &Tools<'_>) -> Result<Source, SourceError> {
@@ -160,9 +161,12 @@ fn hash_folder(folder: &Path, leave_out: &[&str], tools: &Tools<'_>) -> Result<D
         read = bytes;
         moving.tell(bytes);
     };
-    let digest = tools
-        .store
-        .hash_folder(folder, leave_out, tools.now(), &mut passed)?;
+    let rules = HashRules {
+        leave_out,
+        now: tools.now(),
+        stop: tools.cancel.flag(),
+    };
+    let digest = tools.store.hash_folder(folder, rules, &mut passed)?;
     moving.end(read);
     Ok(digest)
 }
