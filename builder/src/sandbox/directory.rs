@@ -25,7 +25,8 @@ const CGROUPS: &str = "cgroups";
 /// Where the locks of id ranges are.
 pub(crate) const RANGES: &str = ".ranges";
 
-/// `<data>/jobs/<id>/`, mode 0700. The lock is free once this value and the job's monitor are gone.
+/// `<data>/jobs/<id>/`, mode 0700, removed with all that is in it when this is dropped: not before the job's monitor is
+/// gone. The lock is free once both are.
 #[derive(Debug)]
 pub struct JobDirectory {
     path: PathBuf,
@@ -77,13 +78,15 @@ impl JobDirectory {
         self.lock.as_fd()
     }
 
+}
     pub(crate) fn ranges(&self) -> PathBuf {
         self.path.parent().unwrap_or(Path::new("/")).join(RANGES)
     }
 
-    /// Removes it; to be called when the monitor is gone.
-    pub(crate) fn remove(&self) -> io::Result<()> {
-        remove_directory(&self.path)
+impl Drop for JobDirectory {
+    fn drop(&mut self) {
+        // What cannot be removed is left for the janitor.
+        drop(remove_directory(&self.path));
     }
 }
 
@@ -185,9 +188,7 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         let jobs = data.path().join("jobs");
         let living = JobDirectory::create(&jobs, "living").unwrap();
-        let dead = JobDirectory::create(&jobs, "dead").unwrap();
-        fs::create_dir(dead.path().join("work")).unwrap();
-        drop(dead);
+        fs::create_dir_all(jobs.join("dead/work")).unwrap();
         assert_eq!(
             janitor(&jobs).unwrap(),
             Cleaned {
@@ -196,8 +197,17 @@ mod tests {
             }
         );
         assert!(living.path().exists());
-        living.remove().unwrap();
-        assert!(!jobs.join("living").exists());
+    }
+
+    #[test]
+    fn a_directory_that_no_job_took_is_removed_with_what_is_in_it() {
+        let data = tempfile::tempdir().unwrap();
+        let directory = JobDirectory::create(data.path(), "job").unwrap();
+        let path = directory.path().to_owned();
+        fs::create_dir(path.join("workspace")).unwrap();
+        fs::write(path.join("workspace/half"), "x").unwrap();
+        drop(directory);
+        assert!(!path.exists());
     }
 
     #[test]

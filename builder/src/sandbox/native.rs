@@ -93,7 +93,7 @@ impl NativeJob {
     /// Starts a job; its wall clock begins.
     pub fn start(spec: JobSpec) -> Result<Self, SandboxError> {
         let deadline = Instant::now() + spec.limits.timeout;
-        let launched = launch::launch(&spec).inspect_err(|_| drop(spec.directory.remove()))?;
+        let launched = launch::launch(&spec)?;
         let limits_in_force = launched.limits.join(", ");
         Ok(Self {
             shared: Arc::new(Shared {
@@ -356,8 +356,6 @@ impl Drop for NativeJob {
             drop(monitor.kill());
         }
         drop(monitor.wait());
-        // What cannot be removed is left for the janitor.
-        drop(self.directory.remove());
     }
 }
 
