@@ -711,6 +711,16 @@ fn every_code_is_in_the_documentation() {
     let documented = std::fs::read_to_string(root.parent().unwrap().join("docs/errors.md")).unwrap();
     let source = succeed(
         Command::new("grep")
+#[test]
+fn nobody_reads_the_events() {
+    let machine = Machine::bare();
+    let build = machine.packhorse(&["build", "nowhere", "--progress", "json"]);
+    // The reader is gone before the first event.
+    let script = "{ sleep 1; \"$@\"; echo \"exit code $?\" >&2; } | true";
+    let run = build.through(&["sh", "-c", script, "sh"]).run();
+    assert_eq!(run.stderr, "exit code 10\n");
+}
+
             .args([
                 "-rhoE",
                 "Facts::(user|platform|temporary|bug)\\(\"[a-z_]+\"\\)",

@@ -1,5 +1,4 @@
 //! The only file that writes to the terminal: events, results and errors; plain, with moving lines, or as JSON.
-#![expect(clippy::print_stdout, reason = "this is where the program speaks")]
 
 use std::collections::HashMap;
 use std::collections::HashSet;
@@ -206,7 +205,7 @@ fn bar_style(has_total: bool, unit: Unit) -> ProgressStyle {
 /// One JSON object on a line of its own.
 pub fn json(value: &impl serde::Serialize) {
     if let Ok(text) = serde_json::to_string(value) {
-        println!("{text}");
+        result(&text);
     }
 }
 
