@@ -27,6 +27,14 @@ pub enum SandboxError {
         /// The kernel's words.
         why: String,
     },
+    /// A step of starting the job found the disk full.
+    #[error("cannot start the sandbox: cannot {step}: {why}")]
+    DiskFull {
+        /// What was tried.
+        step: String,
+        /// The kernel's words.
+        why: String,
+    },
     /// The job directory could not be made, locked or removed.
     #[error("cannot {action} the job directory `{}`: {source}", path.display())]
     Directory {
@@ -47,6 +55,10 @@ impl Failure for SandboxError {
         match self {
             Self::Forbidden { .. } => Facts::platform("sandbox_forbidden"),
             Self::Start { .. } => Facts::platform("sandbox_start"),
+            Self::DiskFull { .. } => Facts::platform("disk_full"),
+            Self::Directory { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                Facts::platform("disk_full")
+            }
             Self::Directory { .. } => Facts::platform("sandbox_directory"),
             Self::Spec(_) => Facts::bug("sandbox_spec"),
         }

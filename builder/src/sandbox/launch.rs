@@ -31,6 +31,7 @@ use crate::sandbox::spec::JobSpec;
 use crate::sandbox::spec::NAME_SERVER;
 use crate::sandbox::spec::Network;
 use crate::sandbox::spec::USUAL_PORTS;
+use crate::sandbox::step::MAKE_NAMESPACES;
 use crate::sandbox::step::StepError;
 
 /// Making a job takes milliseconds; on a machine that is on its knees, seconds.
@@ -277,14 +278,7 @@ fn receive_ready(control: &Socket) -> Result<(Report, Vec<OwnedFd>), SandboxErro
 
 fn failure_of(report: Report) -> SandboxError {
     match report {
-        Report::Failed(StepError { step, why, number }) if is_forbidden(number) => SandboxError::Forbidden {
-            what: format!("cannot {step}"),
-            why,
-            cure: "run `packhorse doctor`; in a container allow it with `--security-opt seccomp=unconfined \
-                   --security-opt systempaths=unconfined` (and `apparmor=unconfined`)"
-                .to_owned(),
-        },
-        Report::Failed(StepError { step, why, .. }) => SandboxError::Start { step, why },
+        Report::Failed(error) => failure_of_step(error),
         Report::Ended { why, .. } => SandboxError::Start {
             step: "make the job".to_owned(),
             why,
@@ -296,11 +290,28 @@ fn failure_of(report: Report) -> SandboxError {
     }
 }
 
-fn is_forbidden(number: Option<i32>) -> bool {
-    matches!(
-        number,
-        Some(libc::EPERM | libc::EACCES | libc::ENOSYS | libc::ENOSPC | libc::EUSERS)
-    )
+fn failure_of_step(StepError { step, why, number }: StepError) -> SandboxError {
+    let is_forbidden = match number {
+        Some(libc::EPERM | libc::EACCES | libc::ENOSYS) => true,
+        // No more namespaces, says the kernel so; of anything else it means a full disk.
+        Some(libc::ENOSPC | libc::EUSERS) => step == MAKE_NAMESPACES,
+        _ => false,
+    };
+    if is_forbidden {
+        return SandboxError::Forbidden {
+            what: format!("cannot {step}"),
+            why,
+            cure: "in a container allow it with `--security-opt seccomp=unconfined \
+                   --security-opt systempaths=unconfined` (and `apparmor=unconfined`); on a machine of its own \
+                   look at `sysctl user.max_user_namespaces`"
+                .to_owned(),
+        };
+    }
+    if number == Some(libc::ENOSPC) {
+        SandboxError::DiskFull { step, why }
+    } else {
+        SandboxError::Start { step, why }
+    }
 }
 
 fn job_sockets(spec: &JobSpec, sockets: Vec<OwnedFd>) -> Option<JobSockets> {
@@ -315,14 +326,53 @@ fn job_sockets(spec: &JobSpec, sockets: Vec<OwnedFd>) -> Option<JobSockets> {
     })
 }
 
+/// What fails on this side of the monitor is not what machines forbid.
 fn start_error(step: &'static str) -> impl FnOnce(io::Error) -> SandboxError {
-    move |source| SandboxError::Start {
-        step: step.to_owned(),
-        why: source.to_string(),
+    move |source| {
+        let (step, why) = (step.to_owned(), source.to_string());
+        match source.kind() {
+            io::ErrorKind::StorageFull => SandboxError::DiskFull { step, why },
+            _ => SandboxError::Start { step, why },
+        }
     }
 }
 
 fn start_error_at(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> SandboxError {
     let path = path.to_owned();
     move |source| SandboxError::Directory { action, path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::failure::Failure as _;
+
+    #[test]
+    fn what_the_kernel_says_means_something_else_for_each_step() {
+        for (step, number, code) in [
+            (MAKE_NAMESPACES, libc::ENOSPC, "sandbox_forbidden"),
+            (MAKE_NAMESPACES, libc::EUSERS, "sandbox_forbidden"),
+            (MAKE_NAMESPACES, libc::EPERM, "sandbox_forbidden"),
+            ("make a /proc of its own", libc::EPERM, "sandbox_forbidden"),
+            ("write `etc/passwd`", libc::ENOSPC, "disk_full"),
+            ("write `etc/passwd`", libc::EIO, "sandbox_start"),
+        ] {
+            let error = failure_of(Report::Failed(StepError {
+                step: step.to_owned(),
+                why: "no".to_owned(),
+                number: Some(number),
+            }));
+            assert_eq!(error.facts().code, code, "{step} {number}");
+        }
+    }
+
+    #[test]
+    fn a_disk_that_is_full_is_named_as_such() {
+        let full = || io::Error::from_raw_os_error(libc::ENOSPC);
+        let on_the_way = start_error("take a range of user ids")(full());
+        let in_a_folder = start_error_at("make", Path::new("/jobs/1"))(full());
+        for error in [on_the_way, in_a_folder] {
+            assert_eq!(error.facts().code, "disk_full", "{error}");
+        }
+    }
 }

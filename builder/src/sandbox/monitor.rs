@@ -32,6 +32,7 @@ use crate::sandbox::message::Start;
 use crate::sandbox::mount;
 use crate::sandbox::socket::DESCRIPTORS_MAX;
 use crate::sandbox::socket::Socket;
+use crate::sandbox::step::MAKE_NAMESPACES;
 use crate::sandbox::step::Step;
 use crate::sandbox::step::StepError;
 
@@ -102,8 +103,7 @@ fn run_job(
         | libc::CLONE_NEWIPC
         | libc::CLONE_NEWUTS
         | libc::CLONE_NEWNET;
-    let forked =
-        linux::clone_into(namespaces, cgroup.birthplace()).step(|| "make the namespaces".to_owned())?;
+    let forked = linux::clone_into(namespaces, cgroup.birthplace()).step(|| MAKE_NAMESPACES.to_owned())?;
     let (pid, pidfd) = match forked {
         Forked::Child => {
             drop(setup);

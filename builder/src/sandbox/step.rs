@@ -5,6 +5,9 @@ use std::fmt;
 use serde::Deserialize;
 use serde::Serialize;
 
+/// The step in which the kernel says how many namespaces there may be.
+pub(crate) const MAKE_NAMESPACES: &str = "make the namespaces";
+
 /// A step that failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct StepError {
