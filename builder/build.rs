@@ -4,6 +4,8 @@
     reason = "a build script is told everything by its environment, and runs cargo"
 )]
 
+mod program_digest;
+
 use std::env;
 use std::error::Error;
 use std::fs;
@@ -22,14 +24,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let builder = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
     let workspace = builder.parent().ok_or("the package has no workspace")?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    for input in [
-        "Cargo.toml",
-        "Cargo.lock",
-        "buildpacks",
-        "builder/launcher",
-        "builder/spec",
-        "builder/src",
-    ] {
+    for input in program_digest::INPUTS
+        .into_iter()
+        .chain(["buildpacks", "builder/launcher"])
+    {
         println!("cargo::rerun-if-changed={}", workspace.join(input).display());
     }
 
@@ -39,10 +37,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let embedded = hex(&Sha256::digest(fs::read(&packed)?));
     println!("cargo::rustc-env=PACKHORSE_EMBEDDED_DIGEST={embedded}");
-    println!(
-        "cargo::rustc-env=PACKHORSE_SOURCES_DIGEST={}",
-        sources_digest(&builder.join("src"))?
-    );
+    // Cargo runs this again for another compiler.
+    let compiler = Command::new(env::var("RUSTC")?).arg("-vV").output()?.stdout;
+    let program = hex(&program_digest::program_digest(workspace, &compiler)?);
+    println!("cargo::rustc-env=PACKHORSE_PROGRAM_DIGEST={program}");
     Ok(())
 }
 
@@ -190,30 +188,6 @@ fn header(size: u64, mode: u32) -> tar::Header {
     header.set_mode(mode);
     header.set_mtime(315_532_801);
     header
-}
-
-/// The digest of the program's sources: part of the build key, so that another program never answers from a receipt.
-fn sources_digest(sources: &Path) -> Result<String, Box<dyn Error>> {
-    let mut hasher = Sha256::new();
-    let mut folders = vec![sources.to_owned()];
-    let mut files = Vec::new();
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder)? {
-            let path = entry?.path();
-            if path.is_dir() {
-                folders.push(path);
-            } else {
-                files.push(path);
-            }
-        }
-    }
-    files.sort();
-    for file in files {
-        hasher.update(file.strip_prefix(sources)?.as_os_str().as_encoded_bytes());
-        hasher.update([0]);
-        hasher.update(Sha256::digest(fs::read(&file)?));
-    }
-    Ok(hex(&hasher.finalize()))
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -10,9 +10,14 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::process::Output;
 
+#[path = "../builder/program_digest.rs"]
+mod program_digest;
+
 use packhorse::store::embedded::BUILDPACKS;
 use packhorse::store::embedded::Embedded;
 use tempfile::TempDir;
+
+use self::program_digest::program_digest;
 
 /// Bytes of the launcher, which is in every image.
 const LAUNCHER_BYTES_MAX: u64 = 2 << 20;
@@ -21,6 +26,37 @@ const LAUNCHER_BYTES_MAX: u64 = 2 << 20;
 const NAME_SERVICE: &[u8] = b"nscd_helper";
 /// A user in no `/etc/passwd`.
 const FOREIGN_USER: &str = "54321";
+
+#[test]
+fn another_program_has_another_digest() {
+    let workspace = tempfile::tempdir().unwrap();
+    let write = |path: &str, text: &str| {
+        let path = workspace.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    let files = [
+        "Cargo.lock",
+        "Cargo.toml",
+        "builder/Cargo.toml",
+        "builder/data/keys/a",
+        "builder/spec/src/lib.rs",
+        "builder/src/lib.rs",
+    ];
+    for file in files {
+        write(file, "1");
+    }
+    let digest = |compiler: &[u8]| program_digest(workspace.path(), compiler).unwrap();
+    let mut last = digest(b"rustc 1");
+    assert_eq!(digest(b"rustc 1"), last);
+    for file in files {
+        write(file, "2");
+        let next = digest(b"rustc 1");
+        assert_ne!(next, last, "{file} counts");
+        last = next;
+    }
+    assert_ne!(digest(b"rustc 2"), last, "the compiler counts");
+}
 
 #[test]
 fn the_launcher_is_small() {

@@ -13,8 +13,8 @@ static PACKED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/embedded.tar.zs
 /// The digest of what is carried, as hex: part of every build key.
 pub const DIGEST: &str = env!("PACKHORSE_EMBEDDED_DIGEST");
 
-/// The digest of the program's own sources, as hex: part of every build key.
-pub const PROGRAM: &str = env!("PACKHORSE_SOURCES_DIGEST");
+/// The digest of what the program itself is made of, as hex: part of every build key.
+pub const PROGRAM: &str = env!("PACKHORSE_PROGRAM_DIGEST");
 
 /// Folder names of the shipped buildpacks.
 pub const BUILDPACKS: [&str; 2] = ["nodejs", "procfile"];
