@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fmt;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -9,7 +10,7 @@ use anyhow::Context as _;
 use serde::Deserialize;
 
 /// Everything that comes from the environment and the operator's file.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Config {
     /// Where packhorse keeps what it keeps.
     pub home: PathBuf,
@@ -21,8 +22,19 @@ pub struct Config {
     pub file: File,
 }
 
+/// Passwords of proxies, mirrors and registries are in the environment and in the file, so neither is shown.
+impl fmt::Debug for Config {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Config")
+            .field("home", &self.home)
+            .field("user_home", &self.user_home)
+            .finish_non_exhaustive()
+    }
+}
+
 /// The operator's `packhorse.toml`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct File {
     /// Registries that may be spoken to without TLS.
@@ -36,7 +48,7 @@ pub struct File {
 }
 
 /// `[base]`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct BaseFile {
     /// URL of the package archive.
@@ -46,7 +58,7 @@ pub struct BaseFile {
 }
 
 /// `[network]`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct NetworkFile {
     /// Certificates of authorities, in PEM, beside the system's.
@@ -60,7 +72,7 @@ pub struct NetworkFile {
 }
 
 /// `[[mirrors]]`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct MirrorFile {
     /// What the URL begins with.
@@ -188,18 +200,18 @@ fn read_file(path: &Path) -> anyhow::Result<Option<File>> {
         Ok(text) => toml::from_str(&text)
             .map(Some)
             .with_context(|| format!("cannot read `{}`", path.display())),
-        Err(error)
-            if matches!(
-                error.kind(),
-                std::io::ErrorKind::NotFound
-                    | std::io::ErrorKind::PermissionDenied
-                    | std::io::ErrorKind::NotADirectory
-            ) =>
-        {
-            Ok(None)
-        }
+        Err(error) if means_missing(&error) => Ok(None),
         Err(error) => Err(error).with_context(|| format!("cannot read `{}`", path.display())),
     }
+}
+
+/// Whether there is no such file. One that may not be read is there: without what it says of proxies, authorities and
+/// mirrors, a build would go where the operator does not want it to go.
+fn means_missing(error: &std::io::Error) -> bool {
+    matches!(
+        error.kind(),
+        std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+    )
 }
 
 #[cfg(test)]
@@ -251,5 +263,37 @@ mod tests {
         assert_eq!(config.build_variable("TOKEN").unwrap().1, "t");
         assert_eq!(config.build_variable("MISSING").unwrap().1, "");
         assert!(config.build_variable("=x").is_err() && config.build_variable("a/b=x").is_err());
+    }
+
+    #[test]
+    fn only_a_file_that_is_not_there_is_missing() {
+        use std::io::ErrorKind;
+        for kind in [ErrorKind::NotFound, ErrorKind::NotADirectory] {
+            assert!(means_missing(&kind.into()), "{kind}");
+        }
+        for kind in [ErrorKind::PermissionDenied, ErrorKind::IsADirectory] {
+            assert!(!means_missing(&kind.into()), "{kind}");
+        }
+    }
+
+    #[test]
+    fn no_secret_is_shown() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("packhorse.toml");
+        std::fs::write(&path, "[network]\nhttp-proxy = \"http://u:s3cret@proxy\"\n").unwrap();
+        let path = path.to_str().unwrap();
+        let config = config(&[
+            ("HOME", "/h"),
+            ("PACKHORSE_CONFIG", path),
+            ("CNB_REGISTRY_AUTH", "s3cret"),
+        ]);
+        assert!(
+            config
+                .proxy("http_proxy", config.file.network.http_proxy.as_ref())
+                .unwrap()
+                .contains("s3cret")
+        );
+        let shown = format!("{config:?}");
+        assert!(shown.contains("/h/") && !shown.contains("s3cret"), "{shown}");
     }
 }

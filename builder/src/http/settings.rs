@@ -1,6 +1,9 @@
 //! What the client is told: plain data that `cli::config` fills.
 
+use std::fmt;
 use std::path::PathBuf;
+
+use crate::http::redact::redact;
 
 /// The settings of every HTTP request that packhorse makes for itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +33,7 @@ impl Default for Settings {
 }
 
 /// The proxies, written as curl's variables are.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct Proxy {
     /// URL of the proxy for `http://` (`http_proxy`).
     pub http: Option<String>,
@@ -40,11 +43,61 @@ pub struct Proxy {
     pub no_proxy: Option<String>,
 }
 
+impl fmt::Debug for Proxy {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |url: &Option<String>| url.as_deref().map(redact);
+        formatter
+            .debug_struct("Proxy")
+            .field("http", &shown(&self.http))
+            .field("https", &shown(&self.https))
+            .field("no_proxy", &self.no_proxy)
+            .finish()
+    }
+}
+
 /// One row of the operator's mirror table.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Mirror {
     /// The beginning of the URLs that it replaces: `https://registry.npmjs.org/`.
     pub prefix: String,
     /// What stands in for the prefix: a URL (`https://mirror.example/npm/`) or a folder (`/srv/npm`, `file:///srv/npm`).
     pub target: String,
+}
+
+impl fmt::Debug for Mirror {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Mirror")
+            .field("prefix", &self.prefix)
+            .field("target", &redact(&self.target))
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_password_is_shown() {
+        let secret = |host: &str| format!("http://user:s3cret@{host}:3128/");
+        let settings = Settings {
+            proxy: Proxy {
+                http: Some(secret("plain.example")),
+                // As curl allows it: without a scheme.
+                https: Some("user:s3cret@tls.example:3128".to_owned()),
+                no_proxy: None,
+            },
+            mirrors: vec![Mirror {
+                prefix: "https://a.example/".to_owned(),
+                target: secret("mirror.example"),
+            }],
+            ..Settings::default()
+        };
+        let shown = format!("{settings:?}");
+        for host in ["plain.example", "tls.example", "mirror.example"] {
+            assert!(shown.contains(host), "{shown}");
+        }
+        assert!(!shown.contains("s3cret"), "{shown}");
+    }
 }
