@@ -632,7 +632,7 @@ async fn a_cancelled_push_ends_at_once() {
         cancel.cancel();
     };
     let (outcome, ()) = futures::future::join(push, stop).await;
-    assert_eq!(outcome.unwrap_err().facts().code, "cancelled");
+    assert_eq!(outcome.unwrap_err().facts().code, "interrupted");
     assert!(start.elapsed() < Duration::from_secs(5));
 }
 

@@ -13,6 +13,8 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::model::digest::DiffId;
+use crate::model::failure::Facts;
+use crate::model::failure::Failure;
 use crate::model::phase::Phase;
 use crate::model::receipt::LayerOutcome;
 
@@ -206,6 +208,12 @@ struct Token {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("interrupted")]
 pub struct Cancelled;
+
+impl Failure for Cancelled {
+    fn facts(&self) -> Facts {
+        Facts::user("interrupted")
+    }
+}
 
 impl Cancel {
     /// Cancels the build.

@@ -168,7 +168,7 @@ impl Failure for BaseError {
             }
             Self::File { .. } => Facts::platform("file_failed"),
             Self::BrokeOff(_) => Facts::bug("base_broke_off"),
-            Self::Cancelled(_) => Facts::user("cancelled"),
+            Self::Cancelled(error) => error.facts(),
         }
     }
 }

@@ -11,7 +11,6 @@ pub fn hint(code: &str) -> Option<&'static str> {
 pub const HINTS: &[(&str, &str)] = &[
     ("usage", "see `packhorse COMMAND --help`"),
     ("interrupted", "run the same command again; what was fetched until now is kept"),
-    ("cancelled", "run the same command again; what was fetched until now is kept"),
     ("disk_full", "make room, for example by `packhorse cache prune --older-than 1d`, or set `PACKHORSE_HOME` to a larger disk"),
     ("file_failed", "look at the path's owner, permissions and disk, and build again"),
     ("source_not_found", "check the spelling; a private repository looks like a missing one without credentials"),

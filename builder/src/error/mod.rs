@@ -48,7 +48,7 @@ impl Failure for BuildError {
             Self::Build(error) => error.facts(),
             Self::Export(error) => error.facts(),
             Self::Publish(error) => error.facts(),
-            Self::Cancelled(_) => Facts::user("interrupted"),
+            Self::Cancelled(error) => error.facts(),
         }
     }
 }

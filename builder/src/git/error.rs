@@ -213,7 +213,7 @@ impl Failure for GitError {
                 Facts::platform("disk_full")
             }
             Self::File { .. } => Facts::platform("file_failed"),
-            Self::Cancelled(_) => Facts::user("cancelled"),
+            Self::Cancelled(error) => error.facts(),
         }
     }
 }

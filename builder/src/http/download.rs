@@ -424,7 +424,7 @@ mod tests {
                 cancel.cancel();
             }
         );
-        assert_eq!(outcome.unwrap_err().facts().code, "cancelled");
+        assert_eq!(outcome.unwrap_err().facts().code, "interrupted");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }

@@ -191,7 +191,7 @@ impl Failure for HttpError {
                 Facts::platform("disk_full")
             }
             Self::File { .. } => Facts::platform("file_failed"),
-            Self::Cancelled(_) => Facts::user("cancelled"),
+            Self::Cancelled(error) => error.facts(),
         }
     }
 }

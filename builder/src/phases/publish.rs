@@ -57,7 +57,7 @@ impl Failure for PublishError {
             Self::Layout(error) => error.facts(),
             Self::Receipt(_) => Facts::bug("receipt_unwritable"),
             Self::Store(error) => error.facts(),
-            Self::Cancelled(_) => Facts::user("interrupted"),
+            Self::Cancelled(error) => error.facts(),
         }
     }
 }

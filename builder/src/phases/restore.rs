@@ -35,7 +35,7 @@ impl Failure for RestoreError {
     fn facts(&self) -> Facts {
         match self {
             Self::Job(error) => error.facts(),
-            Self::Cancelled(_) => Facts::user("interrupted"),
+            Self::Cancelled(error) => error.facts(),
         }
     }
 }

@@ -205,7 +205,7 @@ impl Failure for RegistryError {
             }
             Self::File { .. } => Facts::platform("file_failed"),
             Self::Http(error) => error.facts(),
-            Self::Cancelled(_) => Facts::user("cancelled"),
+            Self::Cancelled(error) => error.facts(),
         }
     }
 }

@@ -113,7 +113,7 @@ impl Failure for DetectError {
             Self::Library(error) => error.facts(),
             Self::Order(error) => error.facts(),
             Self::Choice(error) => error.facts(),
-            Self::Cancelled(_) => Facts::user("interrupted"),
+            Self::Cancelled(error) => error.facts(),
         }
     }
 }

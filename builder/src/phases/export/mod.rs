@@ -71,8 +71,7 @@ impl Failure for ExportError {
             Self::Job(error) => error.facts(),
             Self::Config(error) => error.facts(),
             Self::Label { .. } => Facts::bug("label_unwritable"),
-            Self::ProcessType(_) => Facts::user("process_type_invalid"),
-            Self::Cancelled(_) => Facts::user("interrupted"),
+            Self::Cancelled(error) => error.facts(),
         }
     }
 }

@@ -93,7 +93,7 @@ impl Failure for SourceError {
                 Facts::platform("disk_full")
             }
             Self::Layout { .. } => Facts::user("output_unwritable"),
-            Self::Cancelled(_) => Facts::user("interrupted"),
+            Self::Cancelled(error) => error.facts(),
         }
     }
 }
