@@ -159,6 +159,19 @@ fn the_workers_own_servers_and_private_addresses_are_out_of_reach() {
 }
 
 #[test]
+fn a_refusal_is_told_once() {
+    let asks = "for _ in 1 2; do curl -sS --max-time 15 http://10.0.0.1/ || echo not-reached; done";
+    let run = build(&Folder::scripts("asks", "exit 0", asks)).ok();
+    assert_eq!(run.all().matches("not-reached").count(), 2, "{run:?}");
+    let all = run.all();
+    let told: Vec<&str> = all
+        .lines()
+        .filter(|line| line.contains("refused") && line.contains("private"))
+        .collect();
+    assert_eq!(told.len(), 1, "{run:?}");
+}
+
+#[test]
 fn the_users_authorities_reach_the_build_and_never_the_image() {
     let registry = DockerRegistry::start(Guard::Tls);
     let own = fs::read_to_string(registry.ca_file()).unwrap();

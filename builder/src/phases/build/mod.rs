@@ -13,7 +13,6 @@ use crate::buildpack::metadata::build_metadata;
 use crate::buildpack::metadata::write_build_metadata;
 use crate::buildpack::output::BuildpackOutput;
 use crate::events::Cancelled;
-use crate::events::Event;
 use crate::model::failure::Facts;
 use crate::model::failure::Failure;
 use crate::phases::handover::EarlyLayer;
@@ -60,7 +59,7 @@ impl Failure for RunError {
             Self::Clock { .. } => Facts::platform("store_unusable"),
             Self::Store(error) => error.facts(),
             Self::Job(error) => error.facts(),
-            Self::Cancelled(_) => Facts::user("interrupted"),
+            Self::Cancelled(error) => error.facts(),
         }
     }
 }
@@ -74,13 +73,7 @@ pub fn run_buildpacks(restored: Restored, tools: &Tools<'_>) -> Result<Finished,
         gateway.set_policy(tools.builder.network.clone());
     }
     let outcome = run_and_write(&plan, tools);
-    if let Some(gateway) = plan.sandbox.gateway.take() {
-        for refusal in gateway.refusals() {
-            tools.watcher.tell(Event::Warning {
-                text: format!("the network policy refused {refusal}"),
-            });
-        }
-    }
+    drop(plan.sandbox.gateway.take());
     let (built, early) = outcome?;
     job.sweep()?;
     write_build_metadata(job, &plan.setting.paths, &build_metadata(&built))?;
