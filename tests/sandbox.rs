@@ -10,8 +10,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Mutex;
-use std::sync::atomic::AtomicU32;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -43,8 +41,6 @@ struct World {
     place: tempfile::TempDir,
     identity: Identity,
 }
-
-static JOBS: AtomicU32 = AtomicU32::new(0);
 
 impl World {
     fn new() -> Self {
@@ -83,13 +79,8 @@ impl World {
     }
 
     fn spec(&self) -> JobSpec {
-        let id = format!(
-            "test-{}-{}",
-            std::process::id(),
-            JOBS.fetch_add(1, Ordering::SeqCst)
-        );
         JobSpec {
-            directory: JobDirectory::create(&self.path("jobs"), &id).unwrap(),
+            directory: JobDirectory::create(&self.path("jobs"), "test").unwrap(),
             program: env!("CARGO_BIN_EXE_packhorse").into(),
             identity: self.identity,
             root_layers: vec![self.path("top"), self.path("base")],

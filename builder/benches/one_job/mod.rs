@@ -6,8 +6,6 @@ use std::os::unix::fs::lchown;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicU32;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::ensure;
@@ -27,8 +25,6 @@ use packhorse::sandbox::spec::User;
 /// Debian's statically linked one.
 const BUSYBOX: &str = "/bin/busybox";
 const USER_ID: u32 = 1000;
-
-static JOBS: AtomicU32 = AtomicU32::new(0);
 
 /// A data directory for jobs.
 pub(crate) struct World {
@@ -68,10 +64,8 @@ impl World {
     }
 
     fn spec(&self, network: Network) -> anyhow::Result<JobSpec> {
-        let number = JOBS.fetch_add(1, Ordering::Relaxed);
-        let id = format!("bench-{}-{number}", std::process::id());
         Ok(JobSpec {
-            directory: JobDirectory::create(&self.place.join("jobs"), &id)?,
+            directory: JobDirectory::create(&self.place.join("jobs"), "bench")?,
             program: self.program.clone(),
             identity: self.identity,
             root_layers: vec![self.place.join("root")],

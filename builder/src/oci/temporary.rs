@@ -63,6 +63,48 @@ impl Drop for TemporaryFile {
     }
 }
 
+/// A folder with a temporary name; it is removed with what is in it when this is dropped.
+#[derive(Debug)]
+pub struct TemporaryFolder {
+    path: Option<PathBuf>,
+}
+
+impl TemporaryFolder {
+    /// Makes an empty folder in `directory`. Processes of two containers may have the same number, so a name may be
+    /// taken.
+    pub fn create(directory: &Path) -> io::Result<Self> {
+        loop {
+            let path = temporary_path(directory);
+            match fs::create_dir(&path) {
+                Ok(()) => return Ok(Self { path: Some(path) }),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Where the folder is now.
+    pub fn path(&self) -> &Path {
+        self.path.as_deref().unwrap_or(Path::new(""))
+    }
+
+    /// Gives the folder its own name, on the same file system, unless something has it.
+    pub fn persist(mut self, to: &Path) -> io::Result<()> {
+        fs::rename(self.path(), to)?;
+        self.path = None;
+        Ok(())
+    }
+}
+
+impl Drop for TemporaryFolder {
+    fn drop(&mut self) {
+        if let Some(path) = &self.path {
+            // A folder that stays is removed by the store's janitor.
+            let _ignored = fs::remove_dir_all(path);
+        }
+    }
+}
+
 /// A name in `directory` that this process gives only once.
 pub fn temporary_path(directory: &Path) -> PathBuf {
     let process = rustix::process::getpid().as_raw_nonzero();
@@ -92,6 +134,25 @@ fn write_and_rename(path: &Path, bytes: &[u8], sync: impl Fn(&File) -> io::Resul
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_passes_by_names_that_are_taken_and_vanishes_unless_it_is_persisted() {
+        let place = tempfile::tempdir().unwrap();
+        // What another container's process of this number would have made.
+        let number = NUMBER.load(Ordering::Relaxed);
+        for taken in number..number + 50 {
+            let name = format!("{TEMPORARY_PREFIX}{}-{taken}", std::process::id());
+            fs::create_dir(place.path().join(name)).unwrap();
+        }
+        let kept = TemporaryFolder::create(place.path()).unwrap();
+        fs::write(kept.path().join("file"), "x").unwrap();
+        kept.persist(&place.path().join("kept")).unwrap();
+        let lost = TemporaryFolder::create(place.path()).unwrap();
+        fs::write(lost.path().join("file"), "x").unwrap();
+        let path = lost.path().to_owned();
+        drop(lost);
+        assert!(place.path().join("kept/file").exists() && !path.exists());
+    }
 
     #[test]
     fn a_file_that_is_not_persisted_vanishes() {

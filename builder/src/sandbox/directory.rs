@@ -1,6 +1,9 @@
 //! The directory of one job, its lock, and the janitor that removes what a crash has left.
 
+use std::collections::hash_map::RandomState;
 use std::fs;
+use std::hash::BuildHasher as _;
+use std::hash::Hasher as _;
 use std::io;
 use std::io::Write;
 use std::os::fd::AsFd;
@@ -34,27 +37,24 @@ pub struct JobDirectory {
 }
 
 impl JobDirectory {
-    /// Makes the directory of a new job. `id` is one path component of letters, digits, `-`, `_` and `.`, not
-    /// beginning with a dot.
-    pub fn create(jobs_directory: &Path, id: &str) -> Result<Self, SandboxError> {
-        if !is_id(id) {
-            return Err(SandboxError::Spec(format!("`{id}` is no id of a job")));
+    /// Makes the directory of a new job. `name` is one path component of letters, digits, `-`, `_` and `.`, not
+    /// beginning with a dot. The id is the name, the process's number, and chance: processes of two containers may have
+    /// the same number, and share a data directory or the cgroups that are named by the id.
+    pub fn create(jobs_directory: &Path, name: &str) -> Result<Self, SandboxError> {
+        if !is_id(name) {
+            return Err(SandboxError::Spec(format!("`{name}` is no name of a job")));
         }
         let failed = |action| {
             move |source: io::Error| SandboxError::Directory {
                 action,
-                path: jobs_directory.join(id),
+                path: jobs_directory.to_owned(),
                 source,
             }
         };
         make_private(jobs_directory).map_err(failed("make"))?;
         let janitor = lock(&jobs_directory.join(JANITOR_LOCK), FlockOperation::LockExclusive)
             .map_err(failed("lock"))?;
-        let path = jobs_directory.join(id);
-        fs::DirBuilder::new()
-            .mode(0o700)
-            .create(&path)
-            .map_err(failed("make"))?;
+        let path = make_new(jobs_directory, name).map_err(failed("make"))?;
         let held =
             lock(&path.join(JOB_LOCK), FlockOperation::NonBlockingLockExclusive).map_err(failed("lock"))?;
         drop(janitor);
@@ -78,10 +78,10 @@ impl JobDirectory {
         self.lock.as_fd()
     }
 
-}
     pub(crate) fn ranges(&self) -> PathBuf {
         self.path.parent().unwrap_or(Path::new("/")).join(RANGES)
     }
+}
 
 impl Drop for JobDirectory {
     fn drop(&mut self) {
@@ -163,6 +163,20 @@ fn remove_directory(directory: &Path) -> io::Result<()> {
     tree::remove(directory)
 }
 
+/// A folder that was not there before.
+fn make_new(jobs_directory: &Path, name: &str) -> io::Result<PathBuf> {
+    loop {
+        // The standard library's keys are of the system's random numbers.
+        let chance = RandomState::new().build_hasher().finish();
+        let path = jobs_directory.join(format!("{name}-{}-{chance:016x}", std::process::id()));
+        match fs::DirBuilder::new().mode(0o700).create(&path) {
+            Ok(()) => return Ok(path),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 fn make_private(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
@@ -211,7 +225,16 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_single_plain_names() {
+    fn no_other_job_of_the_machine_has_the_same_id() {
+        let data = tempfile::tempdir().unwrap();
+        let job = |place: &str| JobDirectory::create(&data.path().join(place), "run").unwrap();
+        let jobs = ["here", "here", "there", "there"].map(job);
+        let ids: std::collections::HashSet<_> = jobs.iter().map(JobDirectory::id).collect();
+        assert_eq!(ids.len(), 4, "{ids:?}");
+    }
+
+    #[test]
+    fn names_are_single_plain_names() {
         let data = tempfile::tempdir().unwrap();
         for id in ["", "..", "a/b", ".lock", "a b", "\u{e9}"] {
             assert!(JobDirectory::create(data.path(), id).is_err(), "{id}");

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use crate::model::failure::Facts;
 use crate::model::failure::Failure;
+use crate::oci::temporary::TemporaryFolder;
 
 static PACKED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/embedded.tar.zst"));
 
@@ -49,8 +50,10 @@ impl Embedded {
         if directory.is_dir() {
             return Ok(Self { directory });
         }
-        let temporary = directory.with_extension(format!("{}.tmp", std::process::id()));
-        unpack(&temporary, &directory).map_err(|source| EmbeddedError {
+        let laid_out = fs::create_dir_all(root.join("embedded"))
+            .and_then(|()| TemporaryFolder::create(&root.join("embedded")))
+            .and_then(|temporary| unpack(temporary, &directory));
+        laid_out.map_err(|source| EmbeddedError {
             path: directory.clone(),
             source,
         })?;
@@ -68,24 +71,24 @@ impl Embedded {
     }
 }
 
-fn unpack(temporary: &Path, directory: &Path) -> io::Result<()> {
+fn unpack(temporary: TemporaryFolder, directory: &Path) -> io::Result<()> {
+    let folder = temporary.path();
     let mut archive = tar::Archive::new(zstd::Decoder::new(PACKED)?);
     archive.set_preserve_mtime(false);
-    fs::create_dir_all(temporary)?;
-    archive.unpack(temporary)?;
-    for folder in ["", "buildpacks"]
+    archive.unpack(folder)?;
+    for part in ["", "buildpacks"]
         .map(str::to_owned)
         .into_iter()
         .chain(BUILDPACKS.map(|name| format!("buildpacks/{name}")))
     {
-        make_readable(&temporary.join(&folder))?;
-        if folder.starts_with("buildpacks/") {
-            make_readable(&temporary.join(&folder).join("bin"))?;
+        make_readable(&folder.join(&part))?;
+        if part.starts_with("buildpacks/") {
+            make_readable(&folder.join(&part).join("bin"))?;
         }
     }
-    match fs::rename(temporary, directory) {
+    match temporary.persist(directory) {
         // Another packhorse was faster.
-        Err(_) if directory.is_dir() => fs::remove_dir_all(temporary),
+        Err(_) if directory.is_dir() => Ok(()),
         result => result,
     }
 }

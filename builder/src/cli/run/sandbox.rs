@@ -59,10 +59,7 @@ pub(super) fn start(image: &FoundImage, layers: &Layers, toolbox: &Toolbox) -> R
     let user = user_of(user, &text("etc/passwd"), &text("etc/group"))?;
     let home = user.home.display().to_string();
 
-    let directory = JobDirectory::create(
-        &toolbox.store.root().join("jobs"),
-        &format!("run-{}", std::process::id()),
-    )?;
+    let directory = JobDirectory::create(&toolbox.store.root().join("jobs"), "run")?;
     let room = directory.path().to_owned();
     let workspace = room.join("workspace");
     let owner = user.uid + identity.owner_shift();

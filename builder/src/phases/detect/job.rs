@@ -70,7 +70,7 @@ pub(super) fn start(
     give(pending.upper(), USER_ID + shift)?;
     give(pending.work(), shift)?;
 
-    let directory = JobDirectory::create(&tools.store.root().join("jobs"), &job_id())?;
+    let directory = JobDirectory::create(&tools.store.root().join("jobs"), "build")?;
     let room = directory.path().to_owned();
     let workspace = room.join("workspace");
     workspace::lay_out(&source.origin, &workspace, USER_ID + shift, request, tools)?;
@@ -185,17 +185,6 @@ fn settled(source: &Source, request: &BuildRequest, tools: &Tools<'_>) -> Result
         });
     }
     Ok(is_settled)
-}
-
-fn job_id() -> String {
-    use std::sync::atomic::AtomicU32;
-    use std::sync::atomic::Ordering;
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    format!(
-        "build-{}-{}",
-        std::process::id(),
-        COUNT.fetch_add(1, Ordering::Relaxed)
-    )
 }
 
 fn bind_buildpacks(shelf: &[Shelved], room: &Path, tools: &Tools<'_>) -> Result<Vec<Bind>, DetectError> {

@@ -11,6 +11,7 @@ use crate::model::output::Output;
 use crate::model::previous_image::PreviousImage;
 use crate::model::receipt::Receipt;
 use crate::model::reference::ImageReference;
+use crate::oci::temporary::TemporaryFile;
 use crate::oci::layout::Layout;
 use crate::phases::handover::ARCHITECTURE;
 use crate::phases::handover::Tools;
@@ -78,10 +79,8 @@ fn check_directory(directory: &Path) -> Result<(), SourceError> {
         source,
     };
     fs::create_dir_all(directory).map_err(failed)?;
-    let probe = directory.join(format!(".packhorse-{}", std::process::id()));
-    fs::write(&probe, b"")
-        .and_then(|()| fs::remove_file(&probe))
-        .map_err(failed)
+    // It is removed at once.
+    TemporaryFile::create(directory).map(drop).map_err(failed)
 }
 
 /// The image that an output holds now; one that cannot be understood counts as none.
