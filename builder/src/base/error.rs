@@ -143,12 +143,14 @@ impl BaseError {
 impl Failure for BaseError {
     fn facts(&self) -> Facts {
         match self {
-            Self::Fetch { source, .. } => match source.facts() {
-                facts if facts.code == "http_digest_mismatch" => Facts::temporary("base_hash_mismatch"),
-                facts if matches!(facts.code, "cancelled" | "disk_full" | "file_failed") => facts,
-                facts => Facts {
+            Self::Fetch { source, .. } => match &**source {
+                HttpError::DigestMismatch { .. } | HttpError::SizeMismatch { .. } => {
+                    Facts::temporary("base_hash_mismatch")
+                }
+                HttpError::Cancelled(_) | HttpError::File { .. } => source.facts(),
+                error => Facts {
                     code: "base_mirror_unreachable",
-                    ..facts
+                    ..error.facts()
                 },
             },
             Self::Superseded { .. } => Facts::platform("base_package_superseded"),

@@ -171,6 +171,30 @@ impl RegistryError {
     }
 }
 
+impl RegistryError {
+    /// Whether a tag holds nothing that could be reused: no image at all, none for this platform, or a broken one.
+    pub fn means_no_image(&self) -> bool {
+        matches!(
+            self,
+            Self::NotFound { .. } | Self::NoPlatform { .. } | Self::DigestMismatch { .. }
+        )
+    }
+
+    /// Whether the registry lets this account not read there.
+    pub fn forbids_reading(&self) -> bool {
+        matches!(
+            self,
+            Self::Unauthorized {
+                action: Action::Pull,
+                ..
+            } | Self::Denied {
+                action: Action::Pull,
+                ..
+            }
+        )
+    }
+}
+
 impl Failure for RegistryError {
     fn facts(&self) -> Facts {
         match self {

@@ -6,26 +6,17 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::model::descriptor::Descriptor;
-use crate::model::failure::Failure as _;
 use crate::model::output::Output;
 use crate::model::previous_image::PreviousImage;
 use crate::model::receipt::Receipt;
 use crate::model::reference::ImageReference;
-use crate::oci::temporary::TemporaryFile;
 use crate::oci::layout::Layout;
+use crate::oci::temporary::TemporaryFile;
 use crate::phases::handover::ARCHITECTURE;
 use crate::phases::handover::Tools;
 use crate::phases::source::SourceError;
 use crate::registry::pull::Platform;
 
-/// With these failures a tag holds nothing that could be reused; all others are the registry's.
-const NO_PREVIOUS: [&str; 5] = [
-    "image_not_found",
-    "image_platform_missing",
-    "manifest_malformed",
-    "manifest_unsupported",
-    "registry_digest_mismatch",
-];
 /// The largest image configuration that is read.
 const CONFIG_BYTES_MAX: usize = 8 << 20;
 
@@ -40,7 +31,7 @@ pub(super) async fn holds(
             match tools.registry.head(reference).await {
                 Ok(held) => Ok(held.is_some_and(|held| held.digest == receipt.digest)),
                 // Whoever may not look may not push either, and that is the failure to tell.
-                Err(error) if error.facts().code.starts_with("pull_") => Ok(false),
+                Err(error) if error.forbids_reading() => Ok(false),
                 Err(error) => Err(error.into()),
             }
         }
@@ -109,7 +100,7 @@ async fn registry_image(
     };
     let manifest = match tools.registry.image(reference, &platform).await {
         Ok(manifest) => manifest,
-        Err(error) if NO_PREVIOUS.contains(&error.facts().code) => return Ok(None),
+        Err(error) if error.means_no_image() => return Ok(None),
         Err(error) => return Err(error.into()),
     };
     let Ok(manifest) = serde_json::from_slice::<Value>(&manifest.bytes) else {
@@ -124,7 +115,7 @@ async fn registry_image(
         .await
     {
         Ok(config) => config,
-        Err(error) if NO_PREVIOUS.contains(&error.facts().code) => return Ok(None),
+        Err(error) if error.means_no_image() => return Ok(None),
         Err(error) => return Err(error.into()),
     };
     Ok(serde_json::from_slice(&config)
