@@ -680,6 +680,22 @@ fn a_store_that_is_open_to_others() {
 }
 
 #[test]
+fn a_process_type_that_is_another_folder() {
+    let launch = "printf '[[processes]]\\ntype = \"..\"\\ncommand = [\"true\"]\\n' > $1/launch.toml";
+    let buildpack = Folder::scripts("climbs", "exit 0", launch);
+    let machine = Machine::new();
+    let run = machine.run(&[
+        "build",
+        &some_app().text(),
+        "--buildpack",
+        &buildpack.text(),
+        "-o",
+        &layout_in(&machine),
+    ]);
+    run.fails(62, "process_type_invalid");
+}
+
+#[test]
 fn an_image_that_is_not_there() {
     let machine = Machine::new();
     for command in ["run", "inspect"] {

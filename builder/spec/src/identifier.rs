@@ -231,7 +231,10 @@ mod tests {
         for text in ["web", "env.dotted_name-1", "two words", "ünicode"] {
             assert!(text.parse::<ProcessType>().is_ok(), "{text:?}");
         }
-        for text in ["", "..", "a/b", "a>b", "a<b", "a:b", "a|b", "a&b", "a\\b"] {
+        let long = "a".repeat(300);
+        for text in [
+            "", ".", "..", "a/b", "a>b", "a<b", "a:b", "a|b", "a&b", "a\\b", "a\nb", &long,
+        ] {
             assert!(text.parse::<ProcessType>().is_err(), "{text:?}");
         }
     }

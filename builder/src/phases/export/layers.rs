@@ -8,6 +8,7 @@ use packhorse_spec::identifier::escape_id;
 
 use crate::buildpack::layers::LayerOnDisk;
 use crate::buildpack::metadata::LayerDigests;
+use crate::buildpack::metadata::process_types;
 use crate::events::Event;
 use crate::events::Moving;
 use crate::model::descriptor::LayerDescriptor;
@@ -60,13 +61,7 @@ pub(super) fn write(finished: &Finished, tools: &Tools<'_>) -> Result<Layers, Ex
     let launcher = fixed::launcher(&finished.plan.sandbox.embedded.launcher())?;
     let launcher = writer.write("launcher", |tar| launcher.append(tar))?;
     let config = writer.below_layers("config", Path::new("config"))?;
-    let types: Vec<&str> = finished
-        .built
-        .processes
-        .iter()
-        .map(|process| process.process_type.as_str())
-        .collect();
-    fixed::check_process_types(&types)?;
+    let types = process_types(&finished.built)?;
     let process_types = if types.is_empty() {
         None
     } else {

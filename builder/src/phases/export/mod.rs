@@ -52,9 +52,6 @@ pub enum ExportError {
         /// Why not.
         source: serde_json::Error,
     },
-    /// A process type cannot be a file's name.
-    #[error("`{0}` cannot be a process type: it must not be empty or have any of / > < : | & \\")]
-    ProcessType(String),
     /// The build was cancelled.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
