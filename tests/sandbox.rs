@@ -433,6 +433,27 @@ fn running_out_of_memory_is_named() {
 }
 
 #[test]
+fn running_out_of_memory_is_not_its_neighbours_fault() {
+    let world = World::new();
+    let mut spec = world.spec();
+    spec.limits.memory_bytes_max = Some(64 << 20);
+    let job = sandbox::start(spec).unwrap();
+    if !job.rung().contains("memory by cgroup") {
+        eprintln!("left out: without a cgroup the whole job ends, and with it the neighbour");
+        return;
+    }
+    let hog = "my @a; push @a, 'x' x 1000000 while @a < 300; sleep 3";
+    std::thread::scope(|scope| {
+        let waits = "until test -e /tmp/over; do sleep 0.1; done; exit 3";
+        let neighbour = scope.spawn(|| run(&job, &shell(waits)).exit);
+        let ran = run(&job, &program(&["/usr/bin/perl", "-e", hog])).exit;
+        assert!(matches!(ran, Exit::OutOfMemory { .. }), "{ran:?}");
+        succeed(&job, "touch /tmp/over");
+        assert_eq!(neighbour.join().unwrap(), Exit::Code(3));
+    });
+}
+
+#[test]
 fn what_a_step_leaves_is_swept() {
     let world = World::new();
     let mark = mark(98);

@@ -36,6 +36,7 @@ mod socket;
 mod step;
 mod syscalls;
 mod tree;
+mod turn;
 
 use crate::sandbox::error::SandboxError;
 use crate::sandbox::native::NativeJob;

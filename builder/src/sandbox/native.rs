@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
@@ -45,6 +44,7 @@ use crate::sandbox::socket::Socket;
 use crate::sandbox::spec::JobSockets;
 use crate::sandbox::spec::JobSpec;
 use crate::sandbox::spec::Variables;
+use crate::sandbox::turn::Turns;
 
 /// How long the end of a job may take before its monitor is killed too.
 const END_TIMEOUT: Duration = Duration::from_secs(10);
@@ -68,7 +68,7 @@ pub struct NativeJob {
     pub(crate) grace: Duration,
     pub(crate) deadline: Instant,
     pub(crate) variables: Variables,
-    next_command: AtomicU64,
+    pub(crate) turns: Turns,
 }
 
 /// What a [`KillHandle`] shares with its job.
@@ -117,7 +117,7 @@ impl NativeJob {
             limits: spec.limits,
             grace: spec.grace,
             deadline,
-            next_command: AtomicU64::new(1),
+            turns: Turns::default(),
         })
     }
 
@@ -214,10 +214,6 @@ impl NativeJob {
 
     pub(crate) fn is_cancelled(&self) -> bool {
         self.shared.cancelled.load(Ordering::SeqCst)
-    }
-
-    pub(crate) fn next_command(&self) -> u64 {
-        self.next_command.fetch_add(1, Ordering::SeqCst)
     }
 
     /// How many of the job's processes the kernel has killed for memory until now.

@@ -33,16 +33,18 @@ pub(crate) fn run(job: &NativeJob, command: &Command, output: Output<'_>) -> Res
     if job.is_cancelled() {
         return Ok(Exit::Cancelled);
     }
+    let turn = job.turns.begin();
     let kills_before = job.memory_kills();
     let mut capped = Capped::new(output, job.limits.output_bytes_max);
-    let mut running = match Running::start(job, command) {
+    let mut running = match Running::start(job, command, turn.number()) {
         Err(JobError::Cancelled) => return Ok(Exit::Cancelled),
         other => other?,
     };
     let ended = running.follow(&mut capped)?;
     running.read_the_rest(&mut capped);
     capped.finish();
-    let over_memory = job.memory_kills() > kills_before;
+    let is_to_blame = turn.was_alone() || ended.as_ref().is_some_and(was_killed);
+    let over_memory = is_to_blame && job.memory_kills() > kills_before;
     exit_of(&running, ended, over_memory, &capped)
 }
 
@@ -70,7 +72,7 @@ struct Running<'a> {
 }
 
 impl<'a> Running<'a> {
-    fn start(job: &'a NativeJob, command: &'a Command) -> Result<Self, JobError> {
+    fn start(job: &'a NativeJob, command: &'a Command, number: u64) -> Result<Self, JobError> {
         let failed = |error: Errno| JobError::Ended {
             during: command.name.clone(),
             why: error.to_string(),
@@ -81,7 +83,6 @@ impl<'a> Running<'a> {
             // Only this end: the command's must block.
             rustix::io::ioctl_fionbio(pipe, true).map_err(failed)?;
         }
-        let number = job.next_command();
         let request = Request::Run(RunRequest {
             command: number,
             arguments: command.arguments.clone(),
@@ -225,6 +226,16 @@ fn environment(job: &NativeJob, command: &Command) -> Vec<(std::ffi::OsString, s
         }
     }
     all
+}
+
+/// Whether a command died by KILL, as the kernel kills for memory: itself, or what the shell ran that says so with its
+/// exit code.
+fn was_killed(answer: &Answer) -> bool {
+    match answer {
+        Answer::Killed { signal } => *signal == libc::SIGKILL,
+        Answer::Exited { code } => *code == 128 + libc::SIGKILL,
+        _ => false,
+    }
 }
 
 fn exit_of(
