@@ -13,6 +13,7 @@ use crate::buildpack::bin_build;
 use crate::buildpack::build_plan::plan_of;
 use crate::buildpack::build_plan::take_met;
 use crate::buildpack::env_files::read_env_files;
+use crate::buildpack::env_files::values_allowance;
 use crate::buildpack::environment::Environment;
 use crate::buildpack::environment::NoSuffix;
 use crate::buildpack::layers::LayerOnDisk;
@@ -176,6 +177,7 @@ fn apply_build_layers(
     environment: &mut Environment,
     layers: &[LayerOnDisk],
 ) -> Result<(), JobError> {
+    let mut allowance = values_allowance();
     for layer in layers
         .iter()
         .filter(|layer| layer.types.build && layer.has_directory)
@@ -188,7 +190,7 @@ fn apply_build_layers(
         environment.apply_layer_folders(&layer.directory, &names);
         for folder in ["env", "env.build"] {
             environment.apply_files(
-                &read_env_files(job, &layer.directory.join(folder))?,
+                &read_env_files(job, &layer.directory.join(folder), &mut allowance)?,
                 NoSuffix::Override,
             );
         }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::buildpack::allowance::Allowance;
 use crate::buildpack::environment::EnvFile;
 use crate::sandbox::job::EntryKind;
 use crate::sandbox::job::Job;
@@ -9,12 +10,23 @@ use crate::sandbox::job::JobError;
 
 /// The longest value of a variable: more than a Linux program can be given.
 const VALUE_BYTES_MAX: u64 = 128 << 10;
+/// The most bytes of all files that are read for one buildpack: Linux gives a program less.
+const VALUES_BYTES_MAX: u64 = 16 << 20;
 /// The most files in one folder.
 const FILES_MAX: usize = 10_000;
 
+/// What the variables that one buildpack is given may come to.
+pub fn values_allowance() -> Allowance {
+    Allowance::new(VALUES_BYTES_MAX)
+}
+
 /// The files of `folder`; none if there is no such folder. Folders, and links to folders, are passed by; a link that
 /// leads nowhere is an error.
-pub fn read_env_files(job: &dyn Job, folder: &Path) -> Result<Vec<EnvFile>, JobError> {
+pub fn read_env_files(
+    job: &dyn Job,
+    folder: &Path,
+    allowance: &mut Allowance,
+) -> Result<Vec<EnvFile>, JobError> {
     let mut files = Vec::new();
     for entry in job.list(folder, FILES_MAX)? {
         let path = folder.join(&entry.name);
@@ -26,8 +38,8 @@ pub fn read_env_files(job: &dyn Job, folder: &Path) -> Result<Vec<EnvFile>, JobE
         if is_folder {
             continue;
         }
-        let contents = job
-            .read_file(&path, VALUE_BYTES_MAX)?
+        let contents = allowance
+            .take(VALUE_BYTES_MAX, |limit| job.read_file(&path, limit))?
             .ok_or_else(|| JobError::File {
                 action: "read",
                 path: path.display().to_string(),

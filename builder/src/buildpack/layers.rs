@@ -6,12 +6,15 @@ use std::path::PathBuf;
 use packhorse_spec::layer_toml::LayerDescriptor;
 use packhorse_spec::layer_toml::LayerTypes;
 
+use crate::buildpack::allowance::Allowance;
 use crate::sandbox::job::EntryKind;
 use crate::sandbox::job::Job;
 use crate::sandbox::job::JobError;
 
 /// The largest TOML file of a buildpack's layers folder that is read.
 const TOML_BYTES_MAX: u64 = 4 << 20;
+/// The most bytes of all of them that are read.
+const TOML_BYTES_MAX_IN_ALL: u64 = 64 << 20;
 /// The most names in a buildpack's layers folder.
 pub const NAMES_MAX: usize = 100_000;
 /// Files of the layers folder that are TOML but describe no layer.
@@ -58,13 +61,23 @@ pub enum LayersError {
     Job(#[from] JobError),
 }
 
+/// What the TOML files of one buildpack's layers folder may come to.
+pub fn toml_allowance() -> Allowance {
+    Allowance::new(TOML_BYTES_MAX_IN_ALL)
+}
+
 /// A TOML file of the layers folder as text; none if it is not there.
-pub fn read_text(job: &dyn Job, path: &Path) -> Result<Option<String>, LayersError> {
+pub fn read_text(
+    job: &dyn Job,
+    path: &Path,
+    allowance: &mut Allowance,
+) -> Result<Option<String>, LayersError> {
     let refused = |why: String| LayersError::Toml {
         path: path.display().to_string(),
         why,
     };
-    let read = job.read_file(path, TOML_BYTES_MAX).map_err(|error| match error {
+    let read = allowance.take(TOML_BYTES_MAX, |limit| job.read_file(path, limit));
+    let read = read.map_err(|error| match error {
         // Not regular, not readable or too large: what the buildpack left is at fault.
         JobError::File { why, .. } => refused(why),
         other => LayersError::Job(other),
@@ -76,7 +89,12 @@ pub fn read_text(job: &dyn Job, path: &Path) -> Result<Option<String>, LayersErr
 /// Reads every TOML file of a buildpack's layers folder as one of a layer, as the reference does with `launch.toml`,
 /// `build.toml` and `store.toml` too; puts the folders of layers that are for nothing aside, under `<layer>.ignore`;
 /// gives the others, sorted by name.
-pub fn read_layers(job: &dyn Job, buildpack: &str, folder: &Path) -> Result<Vec<LayerOnDisk>, LayersError> {
+pub fn read_layers(
+    job: &dyn Job,
+    buildpack: &str,
+    folder: &Path,
+    allowance: &mut Allowance,
+) -> Result<Vec<LayerOnDisk>, LayersError> {
     let entries = job.list(folder, NAMES_MAX)?;
     let is_there = |name: &str| {
         let found = entries.iter().find(|entry| entry.name == *name);
@@ -93,7 +111,7 @@ pub fn read_layers(job: &dyn Job, buildpack: &str, folder: &Path) -> Result<Vec<
         };
         let name = std::str::from_utf8(name).map_err(|_| refused("its name is not UTF-8"))?;
         let path = folder.join(&entry.name);
-        let text = read_text(job, &path)?.ok_or_else(|| refused("it leads nowhere"))?;
+        let text = read_text(job, &path, allowance)?.ok_or_else(|| refused("it leads nowhere"))?;
         let descriptor = LayerDescriptor::parse(&text).map_err(|why| refused(why.to_string().trim_end()))?;
         let directory = folder.join(name);
         let types = descriptor.layer_types();

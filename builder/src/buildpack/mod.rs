@@ -21,6 +21,7 @@ pub mod restored_files;
 pub mod build;
 pub mod bin_build;
 pub mod build_plan;
+pub mod allowance;
 pub mod layers;
 pub mod processes;
 pub mod sbom;

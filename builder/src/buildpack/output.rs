@@ -1,6 +1,7 @@
 //! What one buildpack left behind: layers, `launch.toml`, `build.toml`, `store.toml` and SBOM files.
 
 use std::path::Path;
+use std::path::PathBuf;
 
 use packhorse_spec::build_toml::BuildToml;
 use packhorse_spec::group_toml::GroupMember;
@@ -16,6 +17,7 @@ use crate::buildpack::layers::LayersError;
 use crate::buildpack::layers::NAMES_MAX;
 use crate::buildpack::layers::read_layers;
 use crate::buildpack::layers::read_text;
+use crate::buildpack::layers::toml_allowance;
 use crate::buildpack::order::Participant;
 use crate::buildpack::sbom::SbomError;
 use crate::buildpack::sbom::SbomFile;
@@ -83,20 +85,25 @@ pub fn read_output(
     let id = &participant.member.id;
     let descriptor = &participant.buildpack.descriptor;
     let names = job.list(folder, NAMES_MAX)?;
-    let layers = read_layers(job, id.as_str(), folder)?;
+    let mut allowance = toml_allowance();
+    let layers = read_layers(job, id.as_str(), folder, &mut allowance)?;
 
     let path = folder.join("launch.toml");
-    let mut launch = match read_text(job, &path)? {
+    let mut launch = match read_text(job, &path, &mut allowance)? {
         Some(text) => Launch::parse(&text, descriptor.api).map_err(|source| OutputError::Launch {
             path: path.display().to_string(),
             source,
         })?,
         None => Launch::default(),
     };
-    let mut build = read_toml(job, &folder.join("build.toml"), BuildToml::parse)?.unwrap_or_default();
+    let mut read_text = |name: &str| {
+        let path = folder.join(name);
+        read_text(job, &path, &mut allowance).map(|text| (path, text))
+    };
+    let mut build = parse_toml(read_text("build.toml")?, BuildToml::parse)?.unwrap_or_default();
     sign_bom(&mut launch.bom, &participant.member)?;
     sign_bom(&mut build.bom, &participant.member)?;
-    let store = read_toml(job, &folder.join("store.toml"), Store::parse)?;
+    let store = parse_toml(read_text("store.toml")?, Store::parse)?;
     let sboms = sbom_files(id, folder, &names, &layers, &descriptor.buildpack.sbom_formats)?;
     Ok(BuildpackOutput {
         member: participant.member.clone(),
@@ -108,18 +115,15 @@ pub fn read_output(
     })
 }
 
-fn read_toml<T>(
-    job: &dyn Job,
-    path: &Path,
+fn parse_toml<T>(
+    (path, text): (PathBuf, Option<String>),
     parse: fn(&str) -> Result<T, toml::de::Error>,
 ) -> Result<Option<T>, LayersError> {
     let refused = |why: toml::de::Error| LayersError::Toml {
         path: path.display().to_string(),
         why: why.to_string().trim_end().to_owned(),
     };
-    read_text(job, path)?
-        .map(|text| parse(&text).map_err(refused))
-        .transpose()
+    text.map(|text| parse(&text).map_err(refused)).transpose()
 }
 
 fn sign_bom(entries: &mut [LegacyBomEntry], member: &GroupMember) -> Result<(), OutputError> {

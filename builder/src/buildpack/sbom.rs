@@ -12,6 +12,7 @@ use packhorse_spec::sbom::SbomSubject;
 use packhorse_spec::sbom::legacy_sbom_text;
 use packhorse_spec::sbom::read_file_name;
 
+use crate::buildpack::allowance::Allowance;
 use crate::buildpack::layers::LayerOnDisk;
 use crate::buildpack::layers::NAMES_MAX;
 use crate::sandbox::job::Entry;
@@ -19,8 +20,10 @@ use crate::sandbox::job::EntryKind;
 use crate::sandbox::job::Job;
 use crate::sandbox::job::JobError;
 
-/// The largest SBOM file that is taken.
-const SBOM_BYTES_MAX: u64 = 256 << 20;
+/// The largest SBOM file that is taken; one at a time is in memory.
+const SBOM_BYTES_MAX: u64 = 64 << 20;
+/// The most bytes of all SBOM files of a build.
+const SBOM_BYTES_MAX_IN_ALL: u64 = 1 << 30;
 
 /// Which of the collections an SBOM file belongs to: folders of `<layers>/sbom`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -171,8 +174,11 @@ pub fn sbom_files(
 /// Copies the files of all buildpacks to their places in `<layers>/sbom`, with the two files of the old form.
 pub fn collect(job: &dyn Job, layers: &Path, files: &[SbomFile], boms: &LegacyBoms) -> Result<(), JobError> {
     let root = layers.join("sbom");
+    let mut allowance = Allowance::new(SBOM_BYTES_MAX_IN_ALL);
     for file in files {
-        copy(job, &file.source, &root.join(file.place()))?;
+        let bytes = allowance.take(SBOM_BYTES_MAX, |limit| job.read_file(&file.source, limit))?;
+        let bytes = bytes.ok_or_else(|| unwritable(&file.source, "it is gone"))?;
+        write(job, &root.join(file.place()), &bytes)?;
     }
     for (kind, entries) in [(SbomKind::Launch, &boms.launch), (SbomKind::Build, &boms.build)] {
         let path = root.join(kind.folder()).join(LEGACY_SBOM_FILE);
@@ -195,6 +201,7 @@ pub struct LegacyBoms {
 /// as far as their buildpacks take part again and have a layers folder; then removes `<layers>/sbom`.
 pub fn restore(job: &dyn Job, layers: &Path, group: &[BuildpackId]) -> Result<(), JobError> {
     let root = layers.join("sbom");
+    let mut allowance = Allowance::new(SBOM_BYTES_MAX_IN_ALL);
     for kind in [SbomKind::Cache, SbomKind::Launch] {
         for id in group {
             let has_layers = job
@@ -212,6 +219,7 @@ pub fn restore(job: &dyn Job, layers: &Path, group: &[BuildpackId]) -> Result<()
                         job,
                         &folder.join(&layer.name),
                         &layers.join(id.escaped()).join(&layer.name),
+                        &mut allowance,
                     )?;
                 }
             }
@@ -220,21 +228,22 @@ pub fn restore(job: &dyn Job, layers: &Path, group: &[BuildpackId]) -> Result<()
     job.remove(&root)
 }
 
-fn restore_layer(job: &dyn Job, folder: &Path, layer: &Path) -> Result<(), JobError> {
+fn restore_layer(
+    job: &dyn Job,
+    folder: &Path,
+    layer: &Path,
+    allowance: &mut Allowance,
+) -> Result<(), JobError> {
     for format in SbomFormat::ALL {
         let mut place = layer.as_os_str().to_owned();
         place.push(".");
         place.push(format.file_name());
-        if let Some(bytes) = job.read_file(&folder.join(format.file_name()), SBOM_BYTES_MAX)? {
+        let file = folder.join(format.file_name());
+        if let Some(bytes) = allowance.take(SBOM_BYTES_MAX, |limit| job.read_file(&file, limit))? {
             job.write_file(Path::new(&place), &bytes, 0o644)?;
         }
     }
     Ok(())
-}
-
-fn copy(job: &dyn Job, from: &Path, to: &Path) -> Result<(), JobError> {
-    let bytes = job.read_file(from, SBOM_BYTES_MAX)?;
-    write(job, to, &bytes.ok_or_else(|| unwritable(from, "it is gone"))?)
 }
 
 fn write(job: &dyn Job, path: &Path, bytes: &[u8]) -> Result<(), JobError> {

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use crate::buildpack::env_files::read_env_files;
+use crate::buildpack::env_files::values_allowance;
 use crate::buildpack::environment::EnvFile;
 use crate::buildpack::environment::Environment;
 use crate::buildpack::environment::Step;
@@ -52,8 +53,9 @@ impl Setting {
             target.distro =
                 os_release.and_then(|bytes| distro_of_os_release(&String::from_utf8_lossy(&bytes)));
         }
-        let user = read_env_files(job, &paths.platform.join("env"))?;
-        let operator = read_env_files(job, &paths.build_config.join("env"))?;
+        let mut allowance = values_allowance();
+        let user = read_env_files(job, &paths.platform.join("env"), &mut allowance)?;
+        let operator = read_env_files(job, &paths.build_config.join("env"), &mut allowance)?;
         Ok(Self {
             paths,
             target,

@@ -1,10 +1,13 @@
 //! Buildpacks of our own, one for each behaviour.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::buildpack::build::Built;
 use crate::buildpack::detect::Detected;
+use crate::buildpack::layers::read_layers;
+use crate::buildpack::layers::toml_allowance;
 use crate::buildpack::tests::fixture::Failed;
 use crate::buildpack::tests::fixture::Fixture;
 use crate::buildpack::tests::image::Between;
@@ -230,4 +233,22 @@ fn many_detections_run_at_the_same_time_without_mixing_their_plans() {
     let detected = detected(&fixture);
     assert_eq!(detected.group.len(), names.len());
     assert!(detected.plan.entries.is_empty());
+}
+
+#[test]
+fn many_files_are_too_much_where_each_of_them_is_not() {
+    let job = BwrapJob::new();
+    fs::create_dir(job.host("layers/a")).unwrap();
+    let comment = "#".repeat(4 << 20);
+    for number in 0..17 {
+        fs::write(job.host(format!("layers/a/{number}.toml")), &comment).unwrap();
+    }
+    let mut allowance = toml_allowance();
+    let error = read_layers(&job, "a", Path::new("/layers/a"), &mut allowance).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("of all such files 67108864 bytes are read"),
+        "{error}"
+    );
 }
