@@ -696,6 +696,26 @@ fn a_process_type_that_is_another_folder() {
 }
 
 #[test]
+fn a_failure_before_the_build_begins_is_reported() {
+    let machine = Machine::bare();
+    succeed(Command::new("chmod").arg("755").arg(machine.store()));
+    let folder = machine.folder().join("report");
+    machine
+        .run(&[
+            "build",
+            &some_app().text(),
+            "--report-output-dir",
+            &folder.display().to_string(),
+        ])
+        .fails(1, "store_open_to_others");
+    let report = std::fs::read_to_string(folder.join("report.toml")).unwrap();
+    let report: toml::Value = toml::from_str(&report).unwrap();
+    assert_eq!(report["succeeded"].as_bool(), Some(false));
+    assert_eq!(report["failure"]["code"].as_str(), Some("store_open_to_others"));
+    assert!(report.get("rung").is_none(), "{report:?}");
+}
+
+#[test]
 fn an_image_that_is_not_there() {
     let machine = Machine::new();
     for command in ["run", "inspect"] {
@@ -705,6 +725,16 @@ fn an_image_that_is_not_there() {
             "{run:?}"
         );
     }
+}
+
+#[test]
+fn nobody_reads_the_events() {
+    let machine = Machine::bare();
+    let build = machine.packhorse(&["build", "nowhere", "--progress", "json"]);
+    // The reader is gone before the first event.
+    let script = "{ sleep 1; \"$@\"; echo \"exit code $?\" >&2; } | true";
+    let run = build.through(&["sh", "-c", script, "sh"]).run();
+    assert_eq!(run.stderr, "exit code 10\n");
 }
 
 #[test]
@@ -727,16 +757,6 @@ fn every_code_is_in_the_documentation() {
     let documented = std::fs::read_to_string(root.parent().unwrap().join("docs/errors.md")).unwrap();
     let source = succeed(
         Command::new("grep")
-#[test]
-fn nobody_reads_the_events() {
-    let machine = Machine::bare();
-    let build = machine.packhorse(&["build", "nowhere", "--progress", "json"]);
-    // The reader is gone before the first event.
-    let script = "{ sleep 1; \"$@\"; echo \"exit code $?\" >&2; } | true";
-    let run = build.through(&["sh", "-c", script, "sh"]).run();
-    assert_eq!(run.stderr, "exit code 10\n");
-}
-
             .args([
                 "-rhoE",
                 "Facts::(user|platform|temporary|bug)\\(\"[a-z_]+\"\\)",

@@ -31,7 +31,8 @@ pub fn run(arguments: BuildArguments, config: &Config, manner: Manner) -> Result
     let insecure = arguments.insecure_registry.clone();
     let request = request(arguments, config)?;
     let recorder = Arc::new(Recorder::new(Renderer::new(manner)));
-    let toolbox = Toolbox::open(config, &insecure, recorder.clone())?;
+    let toolbox = Toolbox::open(config, &insecure, recorder.clone())
+        .inspect_err(|error| report_refusal(&request, error))?;
     toolbox.clean_up();
     let outcome = tools::block_on(interrupt::or_ended(
         &toolbox.cancel,
@@ -58,11 +59,22 @@ pub fn run(arguments: BuildArguments, config: &Config, manner: Manner) -> Result
     reported.map(|()| 0)
 }
 
+/// The build's own failure is the one to tell, whatever becomes of the report.
+fn report_refusal(request: &BuildRequest, error: &CommandError) {
+    let directory = request.report_directory.as_ref();
+    let reported = directory.map_or(Ok(()), |directory| {
+        report::write_refusal(directory, request, error)
+    });
+    if let Err(unwritten) = reported {
+        tracing::warn!(unwritten.message, "no report");
+    }
+}
+
 /// What a report of a failure can still say.
 fn before_the_end(recorder: &Recorder<Renderer>, toolbox: &Toolbox) -> report::BeforeTheEnd {
     report::BeforeTheEnd {
         told: recorder.told(),
-        rung: toolbox.builder.identity.rung().to_owned(),
+        rung: Some(toolbox.builder.identity.rung().to_owned()),
     }
 }
 

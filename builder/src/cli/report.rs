@@ -50,8 +50,8 @@ impl Failure for ReportError {
 pub struct BeforeTheEnd {
     /// What it told while it ran.
     pub told: Told,
-    /// The sandbox rung in force.
-    pub rung: String,
+    /// The sandbox rung in force, if it came to that.
+    pub rung: Option<String>,
 }
 
 /// Writes both files into `directory`, which is made if it is missing.
@@ -61,7 +61,25 @@ pub fn write(
     outcome: &Result<Receipt, BuildError>,
     before: &BeforeTheEnd,
 ) -> Result<(), CommandError> {
-    let document = Document::of(request, outcome, before);
+    let document = match outcome {
+        Ok(receipt) => Document::of_success(request, receipt),
+        Err(error) => Document::of_failure(request, FailureReport::of(error), rejected_of(error), before),
+    };
+    write_document(directory, &document)
+}
+
+/// Writes both files for a build that never began: its tools could not be had.
+pub fn write_refusal(
+    directory: &Path,
+    request: &BuildRequest,
+    error: &CommandError,
+) -> Result<(), CommandError> {
+    let failure = FailureReport::new(error.message.clone(), error.facts, error.exit_code);
+    let document = Document::of_failure(request, failure, Vec::new(), &BeforeTheEnd::default());
+    write_document(directory, &document)
+}
+
+fn write_document(directory: &Path, document: &Document) -> Result<(), CommandError> {
     fs::create_dir_all(directory).map_err(|source| ReportError {
         path: directory.to_owned(),
         source,
@@ -151,45 +169,46 @@ struct FailureReport {
 }
 
 impl Document {
-    fn of(request: &BuildRequest, outcome: &Result<Receipt, BuildError>, before: &BeforeTheEnd) -> Self {
-        let source = request.source.to_string();
-        match outcome {
-            Ok(receipt) => Self {
-                image: Image {
-                    tags: request.outputs.iter().map(saved_name).collect(),
-                    digest: Some(receipt.digest),
-                    manifest_size: Some(receipt.manifest_size),
-                },
-                rest: Rest {
-                    source,
-                    succeeded: true,
-                    unchanged: receipt.unchanged,
-                    rung: Some(receipt.rung.clone()),
-                    phases: receipt.phases.iter().map(PhaseTime::of).collect(),
-                    layers: receipt.layers.iter().map(Layer::of).collect(),
-                    group: receipt.buildpacks.iter().map(|name| Member::of(name)).collect(),
-                    rejected: Vec::new(),
-                    failure: None,
-                },
+    fn of_success(request: &BuildRequest, receipt: &Receipt) -> Self {
+        Self {
+            image: Image {
+                tags: request.outputs.iter().map(saved_name).collect(),
+                digest: Some(receipt.digest),
+                manifest_size: Some(receipt.manifest_size),
             },
-            Err(error) => Self {
-                image: Image::default(),
-                rest: Rest {
-                    source,
-                    succeeded: false,
-                    unchanged: false,
-                    rung: Some(before.rung.clone()),
-                    phases: before.told.phases.iter().map(PhaseTime::of).collect(),
-                    layers: Vec::new(),
-                    group: before
-                        .told
-                        .buildpacks
-                        .iter()
-                        .map(|name| Member::of(name))
-                        .collect(),
-                    rejected: rejected_of(error),
-                    failure: Some(FailureReport::of(error)),
-                },
+            rest: Rest {
+                source: request.source.to_string(),
+                succeeded: true,
+                unchanged: receipt.unchanged,
+                rung: Some(receipt.rung.clone()),
+                phases: receipt.phases.iter().map(PhaseTime::of).collect(),
+                layers: receipt.layers.iter().map(Layer::of).collect(),
+                group: receipt.buildpacks.iter().map(|name| Member::of(name)).collect(),
+                rejected: Vec::new(),
+                failure: None,
+            },
+        }
+    }
+
+    fn of_failure(
+        request: &BuildRequest,
+        failure: FailureReport,
+        rejected: Vec<RejectedGroup>,
+        before: &BeforeTheEnd,
+    ) -> Self {
+        let buildpacks = before.told.buildpacks.iter();
+        Self {
+            image: Image::default(),
+            rest: Rest {
+                source: request.source.to_string(),
+                succeeded: false,
+                unchanged: false,
+                rung: before.rung.clone(),
+                phases: before.told.phases.iter().map(PhaseTime::of).collect(),
+                layers: Vec::new(),
+                group: buildpacks.map(|name| Member::of(name)).collect(),
+                rejected,
+                failure: Some(failure),
             },
         }
     }
@@ -251,9 +270,12 @@ impl Member {
 
 impl FailureReport {
     fn of(error: &BuildError) -> Self {
-        let facts = error.facts();
+        Self::new(error.to_string(), error.facts(), error.exit_code())
+    }
+
+    fn new(message: String, facts: Facts, exit_code: u8) -> Self {
         Self {
-            message: error.to_string(),
+            message,
             code: facts.code,
             kind: match facts.kind {
                 Kind::User => "user",
@@ -261,7 +283,7 @@ impl FailureReport {
                 Kind::Bug => "bug",
             },
             temporary: facts.temporary,
-            exit_code: error.exit_code(),
+            exit_code,
             hint: hint(facts.code),
         }
     }
@@ -342,7 +364,7 @@ mod tests {
         };
         BeforeTheEnd {
             told,
-            rung: "full".to_owned(),
+            rung: Some("full".to_owned()),
         }
     }
 
