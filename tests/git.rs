@@ -562,6 +562,33 @@ fn submodules_are_fetched_on_request_and_never_from_this_machine() {
 }
 
 #[test]
+fn a_source_gets_nothing_that_the_users_credentials_have_fetched() {
+    let private = Work::new();
+    let secret = private.commit("secret.txt", "secret");
+    let work = Work::new();
+    let from = private.path();
+    let clone = ["clone", "-q", "--bare", from.to_str().unwrap(), "private.git"];
+    git(work.folder.path(), &clone);
+    work.commit(
+        ".gitmodules",
+        "[submodule \"stolen\"]\n\tpath = stolen\n\turl = ../../private.git\n",
+    );
+    let entry = format!("160000,{secret},stolen");
+    git(&work.path(), &["update-index", "--add", "--cacheinfo", &entry]);
+    git(&work.path(), &["commit", "-q", "-m", "submodule"]);
+    let server = GitServer::start(work.folder.path(), Some("me:s3cret"));
+    let with_password = format!("http://me:s3cret@{}", server.authority());
+
+    let machine = Machine::new();
+    let known = machine.resolve(&format!("{with_password}/private.git")).unwrap();
+    assert_eq!(known.commit, secret);
+    // It is in a mirror now, and the commit is known to whoever wrote the source.
+    let (code, message) = machine.fails(&format!("{with_password}/app/.git"));
+    assert_eq!(code, "source_credentials_needed", "{message}");
+    assert!(message.contains("/private.git"), "{message}");
+}
+
+#[test]
 fn a_cancelled_fetch_ends_at_once() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/app", listener.local_addr().unwrap());

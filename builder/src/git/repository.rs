@@ -78,6 +78,7 @@ impl Git {
         let mirror = Mirror::open(
             &self.settings.mirrors_directory,
             &url.location,
+            named_by,
             Purpose::Fetch,
             cancel,
         )?;
