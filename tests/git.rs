@@ -310,6 +310,23 @@ fn credentials_come_from_the_url_or_the_users_helper_and_stay_nowhere() {
 }
 
 #[test]
+fn a_token_in_the_users_place_is_tried_when_the_helpers_have_nothing() {
+    let work = Work::new();
+    let commit = work.commit("a.txt", "1");
+    let server = GitServer::start(work.folder.path(), Some("t0ken:"));
+    let machine = Machine::new();
+    let with_user = |user: &str| format!("http://{user}@{}/app/.git", server.authority());
+    assert_eq!(machine.resolve(&with_user("t0ken")).unwrap().commit, commit);
+    let (code, message) = machine.fails(&with_user("other"));
+    assert_eq!(code, "source_credentials_needed");
+    assert!(message.contains("are refused"), "{message}");
+    // What needs no credentials is not asked with a token.
+    let open = GitServer::start(work.folder.path(), None);
+    let url = format!("http://me@{}/app/.git", open.authority());
+    assert_eq!(machine.resolve(&url).unwrap().commit, commit);
+}
+
+#[test]
 fn ssh_is_run_as_git_runs_it() {
     let work = Work::new();
     let commit = work.commit("a.txt", "1");
