@@ -117,6 +117,7 @@ pub const HINTS: &[(&str, &str)] = &[
     ("process_not_started", "check with `packhorse inspect IMAGE` what the image starts; a program needs its interpreter in the image too"),
     ("process_timed_out", "start it again: `run` is for trying an image, not for serving"),
     ("image_user_unknown", "make the image with a numeric user, or with the user in its /etc/passwd"),
+    ("image_user_impossible", "make the image with a user whose number is at most 65533 and whose name has no `/`"),
     ("publish_listen", "choose another: `-p LOCAL:PORT`"),
     ("publish_not_loopback", "publish on the loopback; use a container runtime to serve others"),
     ("report_unwritable", "name a folder that you may write to with `--report-output-dir`"),
