@@ -310,6 +310,23 @@ fn credentials_come_from_the_url_or_the_users_helper_and_stay_nowhere() {
 }
 
 #[test]
+fn a_token_in_the_users_place_is_tried_when_the_helpers_have_nothing() {
+    let work = Work::new();
+    let commit = work.commit("a.txt", "1");
+    let server = GitServer::start(work.folder.path(), Some("t0ken:"));
+    let machine = Machine::new();
+    let with_user = |user: &str| format!("http://{user}@{}/app/.git", server.authority());
+    assert_eq!(machine.resolve(&with_user("t0ken")).unwrap().commit, commit);
+    let (code, message) = machine.fails(&with_user("other"));
+    assert_eq!(code, "source_credentials_needed");
+    assert!(message.contains("are refused"), "{message}");
+    // What needs no credentials is not asked with a token.
+    let open = GitServer::start(work.folder.path(), None);
+    let url = format!("http://me@{}/app/.git", open.authority());
+    assert_eq!(machine.resolve(&url).unwrap().commit, commit);
+}
+
+#[test]
 fn ssh_is_run_as_git_runs_it() {
     let work = Work::new();
     let commit = work.commit("a.txt", "1");
@@ -555,14 +572,37 @@ fn submodules_are_fetched_on_request_and_never_from_this_machine() {
         message.contains("`local`") && message.contains("files of this machine"),
         "{message}"
     );
-    // The same source as a file may: it is all on this machine. Its relative submodule is then a file too.
-    let local = machine
-        .checkout(
-            &format!("file://{}/.git", work.path().display()),
-            Submodules::Fetch,
-        )
-        .unwrap();
-    assert_eq!(read(&local, "local/lib.txt"), "newer");
+    // Nor may a source that is itself a file, whose relative submodule is a file too.
+    let (code, message) = machine.fails(&format!("file://{}/.git", work.path().display()));
+    assert_eq!(code, "submodule_refused");
+    assert!(message.contains("files of this machine"), "{message}");
+}
+
+#[test]
+fn a_source_gets_nothing_that_the_users_credentials_have_fetched() {
+    let private = Work::new();
+    let secret = private.commit("secret.txt", "secret");
+    let work = Work::new();
+    let from = private.path();
+    let clone = ["clone", "-q", "--bare", from.to_str().unwrap(), "private.git"];
+    git(work.folder.path(), &clone);
+    work.commit(
+        ".gitmodules",
+        "[submodule \"stolen\"]\n\tpath = stolen\n\turl = ../../private.git\n",
+    );
+    let entry = format!("160000,{secret},stolen");
+    git(&work.path(), &["update-index", "--add", "--cacheinfo", &entry]);
+    git(&work.path(), &["commit", "-q", "-m", "submodule"]);
+    let server = GitServer::start(work.folder.path(), Some("me:s3cret"));
+    let with_password = format!("http://me:s3cret@{}", server.authority());
+
+    let machine = Machine::new();
+    let known = machine.resolve(&format!("{with_password}/private.git")).unwrap();
+    assert_eq!(known.commit, secret);
+    // It is in a mirror now, and the commit is known to whoever wrote the source.
+    let (code, message) = machine.fails(&format!("{with_password}/app/.git"));
+    assert_eq!(code, "source_credentials_needed", "{message}");
+    assert!(message.contains("/private.git"), "{message}");
 }
 
 #[test]

@@ -724,6 +724,36 @@ fn ports_inside_are_reached_and_localhost_works() {
 }
 
 #[test]
+fn a_server_that_accepts_nobody_holds_nobody_else_up() {
+    let world = World::new();
+    let job = world.start();
+    let server = "use Socket; socket(S,2,1,0); setsockopt(S,1,2,1); bind(S,sockaddr_in(8080,INADDR_ANY)) or die; \
+                  listen(S,0); sleep 3600";
+    std::thread::scope(|scope| {
+        scope.spawn(|| run(&job, &program(&["/usr/bin/perl", "-e", server])));
+        let filling = scope.spawn(|| {
+            let (mut queue, until) = (Vec::new(), Instant::now() + Duration::from_secs(60));
+            loop {
+                match job.connect_inside(8080) {
+                    Ok(socket) => queue.push(socket),
+                    Err(error) if !queue.is_empty() => return error.to_string(),
+                    Err(error) => assert!(Instant::now() < until, "{error}"),
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        });
+        while !filling.is_finished() {
+            let start = Instant::now();
+            assert_eq!(succeed(&job, "printf here"), "here");
+            assert!(start.elapsed() < Duration::from_secs(30));
+        }
+        let error = filling.join().unwrap();
+        assert!(error.ends_with("no answer within 5 seconds"), "{error}");
+        job.sweep().unwrap();
+    });
+}
+
+#[test]
 fn connections_to_every_address_are_taken_by_the_listeners() {
     use std::io::Write;
     let world = World::new();

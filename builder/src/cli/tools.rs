@@ -1,6 +1,7 @@
 //! Makes the tools of a command out of the configuration: clients, store, git, and who the worker is.
 
 use std::ffi::OsStr;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,7 +77,7 @@ impl Toolbox {
             ..GitSettings::new(store.root().join("git"))
         };
         Ok(Self {
-            git: Git::new(with_ssh(git, config)),
+            git: Git::new(with_ssh(git, config)?),
             registry: Registry::new(http.clone(), credentials),
             http,
             builder: builder_settings(config, identity)?,
@@ -168,17 +169,26 @@ fn credential_files(config: &Config) -> Vec<PathBuf> {
     [named, docker, containers].into_iter().flatten().collect()
 }
 
-/// `GIT_SSH_COMMAND` and `GIT_SSH`, as git takes them.
-fn with_ssh(settings: GitSettings, config: &Config) -> GitSettings {
+/// `GIT_SSH_COMMAND` and `GIT_SSH`.
+fn with_ssh(settings: GitSettings, config: &Config) -> Result<GitSettings, CommandError> {
     let ssh_command = match (config.variable("GIT_SSH_COMMAND"), config.variable("GIT_SSH")) {
-        (Some(command), _) => command.split_whitespace().map(Into::into).collect(),
+        (Some(command), _) => ssh_words(command)?,
         (None, Some(program)) => vec![program.into()],
         (None, None) => settings.ssh_command.clone(),
     };
-    GitSettings {
+    Ok(GitSettings {
         ssh_command,
         ..settings
-    }
+    })
+}
+
+/// The words of `GIT_SSH_COMMAND` with a shell's quotes. Git gives it to a shell; here nothing goes through one, so that
+/// variables and `~` stay as they are.
+fn ssh_words(command: &str) -> Result<Vec<OsString>, CommandError> {
+    let words = shlex::split(command).filter(|words| !words.is_empty());
+    let words =
+        words.ok_or_else(|| CommandError::usage("GIT_SSH_COMMAND is no command: is a quote left open?"))?;
+    Ok(words.into_iter().map(Into::into).collect())
 }
 
 fn builder_settings(config: &Config, identity: Identity) -> Result<BuilderSettings, CommandError> {
@@ -283,5 +293,26 @@ mod tests {
         })
         .unwrap();
         assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
+    }
+
+    #[test]
+    fn the_ssh_command_is_split_as_a_shell_splits_it() {
+        for (command, expected) in [
+            ("ssh -4", &["ssh", "-4"][..]),
+            (
+                "'/opt/my tools/ssh'  -i \"a b\"",
+                &["/opt/my tools/ssh", "-i", "a b"],
+            ),
+            (r"ssh -i a\ b $HOME/~x", &["ssh", "-i", "a b", "$HOME/~x"]),
+            (
+                "ssh -o 'ProxyCommand=nc %h \"%p\"'",
+                &["ssh", "-o", "ProxyCommand=nc %h \"%p\""],
+            ),
+        ] {
+            assert_eq!(ssh_words(command).unwrap(), expected, "{command}");
+        }
+        for command in ["ssh -i 'open", "  "] {
+            assert_eq!(ssh_words(command).unwrap_err().exit_code, 2, "{command}");
+        }
     }
 }

@@ -118,13 +118,15 @@ impl Checkout<'_> {
     ) -> Result<(), GitError> {
         let location = &resolved.url.location;
         let directory = &self.git.settings.mirrors_directory;
-        let mut mirror = Mirror::open(directory, location, Purpose::Read, self.cancel)?;
+        let cancel = self.cancel;
+        let open = || Mirror::open(directory, location, resolved.named_by, Purpose::Read, cancel);
+        let mut mirror = open()?;
         if mirror.commit(&resolved.commit).is_none() {
             // Another build had the mirror made anew meanwhile.
             drop(mirror);
             self.git
                 .resolve(&resolved.url, resolved.named_by, self.events, self.cancel)?;
-            mirror = Mirror::open(directory, location, Purpose::Read, self.cancel)?;
+            mirror = open()?;
         }
         let failed = |source| GitError::Library {
             doing: "read",

@@ -21,11 +21,23 @@ pub(super) struct Credential {
 }
 
 impl Credential {
-    /// The credentials that stand in a URL, if any. A user alone is a token, as the forges have it.
+    /// The user and password that stand in a URL, if both do.
     pub(super) fn of(location: &GitLocation) -> Option<Self> {
         let user = location.user()?.to_owned();
         let password = location.password()?.to_owned();
         Some(Self { user, password })
+    }
+
+    /// A user alone in a URL, which may be a token: the forges take one with an empty password.
+    pub(super) fn token(location: &GitLocation) -> Option<Self> {
+        let user = location
+            .user()
+            .filter(|_| location.password().is_none())?
+            .to_owned();
+        Some(Self {
+            user,
+            password: String::new(),
+        })
     }
 
     /// The `Authorization` header.

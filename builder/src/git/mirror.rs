@@ -17,6 +17,7 @@ use crate::events::Cancel;
 use crate::git::error::GitError;
 use crate::git::transport::prepare;
 use crate::model::digest::Digest;
+use crate::model::named_by::NamedBy;
 use crate::model::source::location::GitLocation;
 use crate::model::source::location::Scheme;
 
@@ -41,10 +42,11 @@ pub(super) enum Purpose {
 }
 
 impl Mirror {
-    /// Opens the mirror of `location`, made if need be, and waits for its lock.
+    /// Opens the mirror of `location` for those who named it, made if need be, and waits for its lock.
     pub(super) fn open(
         directory: &Path,
         location: &GitLocation,
+        named_by: NamedBy,
         purpose: Purpose,
         cancel: &Cancel,
     ) -> Result<Self, GitError> {
@@ -53,7 +55,7 @@ impl Mirror {
             url: location.to_string(),
             source,
         })?;
-        let path = path_of(directory, location);
+        let path = path_of(directory, location, named_by);
         fs::create_dir_all(directory).map_err(|source| file_error("make", directory, source))?;
         let lock = locked(&path.with_extension("lock"), purpose, cancel)?;
         if purpose == Purpose::Fetch && packs(&path) > PACKS_MAX {
@@ -87,13 +89,18 @@ pub(super) fn kept_ref(name: &str) -> String {
     format!("refs/packhorse/{}", &Digest::of(name.as_bytes()).hex()[..32])
 }
 
-/// The mirror's folder. The scheme is part of its name: what one may read by ssh is not what all may read by HTTP.
-fn path_of(directory: &Path, location: &GitLocation) -> PathBuf {
+/// The mirror's folder. The scheme is part of its name: what one may read by ssh is not what all may read by HTTP. So is
+/// whether the source named it: what credentials have brought here is not for whoever writes `.gitmodules`.
+fn path_of(directory: &Path, location: &GitLocation, named_by: NamedBy) -> PathBuf {
     let user = match location.scheme() {
         Scheme::Ssh => location.user().unwrap_or_default(),
         Scheme::Https | Scheme::Http | Scheme::File => "",
     };
-    let key = format!("{user}\0{}", location.request_url());
+    let reader = match named_by {
+        NamedBy::User | NamedBy::Operator => "",
+        NamedBy::Source => "source\0",
+    };
+    let key = format!("{reader}{user}\0{}", location.request_url());
     directory.join(format!("{}.git", &Digest::of(key.as_bytes()).hex()[..40]))
 }
 

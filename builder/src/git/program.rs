@@ -6,8 +6,13 @@ use std::io;
 use std::io::Read;
 use std::io::Write;
 use std::process::Child;
+use std::process::ChildStdin;
+use std::process::ChildStdout;
 use std::process::Command;
 use std::process::Stdio;
+use std::sync::mpsc::Receiver;
+use std::sync::mpsc::RecvTimeoutError;
+use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::Duration;
 use std::time::Instant;
@@ -50,41 +55,62 @@ pub(super) fn run(
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // A program that does not read its input says what it thinks of it by its exit status.
-        let _unread = stdin.write_all(input);
-    }
-    let reader = child.stdout.take().map(|stdout| {
-        thread::spawn(move || {
-            let mut output = Vec::new();
-            stdout
-                .take(OUTPUT_BYTES_MAX)
-                .read_to_end(&mut output)
-                .map(|_| output)
-        })
+    let deadline = Instant::now() + timeout;
+    let (stdin, stdout, input) = (child.stdin.take(), child.stdout.take(), input.to_vec());
+    let (sender, output) = sync_channel(1);
+    // Not joined: whatever the program leaves behind may hold its ends of the pipes for as long as it likes.
+    thread::spawn(move || {
+        // Whoever waits no longer does not care.
+        let _unheard = sender.send(converse(stdin, stdout, &input));
     });
-    let ended_well = wait(&mut child, timeout, cancel)?;
-    let Some(reader) = reader.filter(|_| ended_well) else {
-        return Ok(None);
-    };
-    match reader.join() {
-        Ok(output) => output.map(Some),
-        Err(_) => Ok(None),
+    if wait(&mut child, deadline, cancel)? {
+        receive(&output, deadline, cancel)
+    } else {
+        Ok(None)
     }
 }
 
+fn converse(stdin: Option<ChildStdin>, stdout: Option<ChildStdout>, input: &[u8]) -> io::Result<Vec<u8>> {
+    if let Some(mut stdin) = stdin {
+        // A program that does not read its input says what it thinks of it by its exit status.
+        let _unread = stdin.write_all(input);
+    }
+    let mut output = Vec::new();
+    if let Some(stdout) = stdout {
+        stdout.take(OUTPUT_BYTES_MAX).read_to_end(&mut output)?;
+    }
+    Ok(output)
+}
+
 /// Waits, and kills what takes too long.
-fn wait(child: &mut Child, timeout: Duration, cancel: &Cancel) -> io::Result<bool> {
-    let start = Instant::now();
+fn wait(child: &mut Child, deadline: Instant, cancel: &Cancel) -> io::Result<bool> {
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(status.success());
         }
-        if start.elapsed() > timeout || cancel.is_cancelled() {
+        if Instant::now() > deadline || cancel.is_cancelled() {
             end(child);
             return Ok(false);
         }
         thread::sleep(LOOK_INTERVAL);
+    }
+}
+
+/// The output once it has ended; none if that takes too long.
+fn receive(
+    output: &Receiver<io::Result<Vec<u8>>>,
+    deadline: Instant,
+    cancel: &Cancel,
+) -> io::Result<Option<Vec<u8>>> {
+    loop {
+        match output.recv_timeout(LOOK_INTERVAL) {
+            Ok(output) => return output.map(Some),
+            Err(RecvTimeoutError::Disconnected) => return Ok(None),
+            Err(RecvTimeoutError::Timeout) if Instant::now() > deadline || cancel.is_cancelled() => {
+                return Ok(None);
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+        }
     }
 }
 
@@ -112,5 +138,23 @@ mod tests {
         let start = Instant::now();
         assert_eq!(run(slow, b"", Duration::from_millis(50), &cancel).unwrap(), None);
         assert!(start.elapsed() < Duration::from_secs(20));
+    }
+
+    #[test]
+    fn what_a_program_leaves_behind_is_not_waited_for() {
+        // It ends well at once, while another holds its output, and its input, which is more than a pipe takes.
+        let leaves = || {
+            let mut leaves = command(&[], OsStr::new("sh"));
+            leaves.args(["-c", "exec 3<&0; sleep 5 & exit 0"]);
+            leaves
+        };
+        let (input, cancel) = (vec![b'x'; 1 << 20], Cancel::default());
+        let timeout = Duration::from_millis(500);
+        assert_eq!(run(leaves(), &input, timeout, &cancel).unwrap(), None);
+        cancel.cancel();
+        assert_eq!(
+            run(leaves(), b"", Duration::from_secs(60), &cancel).unwrap(),
+            None
+        );
     }
 }

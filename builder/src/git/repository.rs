@@ -78,6 +78,7 @@ impl Git {
         let mirror = Mirror::open(
             &self.settings.mirrors_directory,
             &url.location,
+            named_by,
             Purpose::Fetch,
             cancel,
         )?;
@@ -126,12 +127,10 @@ impl Git {
         named_by: NamedBy,
         cancel: &Cancel,
     ) -> Result<Connection, GitError> {
-        let settings = match (named_by, &self.settings.http_for_sources) {
-            (NamedBy::Source, Some(settings)) => settings,
-            (NamedBy::Source | NamedBy::User | NamedBy::Operator, _) => &self.settings.http,
-        };
         let client = match location.scheme() {
-            Scheme::Https | Scheme::Http => Some(BlockingClient::new(settings).map_err(GitError::Http)?),
+            Scheme::Https | Scheme::Http => {
+                Some(BlockingClient::new(&self.settings.http).map_err(GitError::Http)?)
+            }
             Scheme::Ssh | Scheme::File => None,
         };
         Ok(Connection::new(

@@ -11,11 +11,8 @@ use crate::http;
 pub struct Settings {
     /// Where the mirrors are kept: `<data>/git`.
     pub mirrors_directory: PathBuf,
-    /// The HTTP client for what the operator or the user named.
+    /// The HTTP client.
     pub http: http::settings::Settings,
-    /// The HTTP client for what the source names (submodules): under the job's network policy, never with
-    /// credentials. None: only submodules on the host of their parent are fetched.
-    pub http_for_sources: Option<http::settings::Settings>,
     /// Put before every program that must run as the user (`git credential`, ssh); mostly empty.
     pub user_command: Vec<OsString>,
     /// The git program, for `git credential` alone.
@@ -34,7 +31,6 @@ impl Settings {
         Self {
             mirrors_directory,
             http: http::settings::Settings::default(),
-            http_for_sources: None,
             user_command: Vec::new(),
             git_program: "git".into(),
             ssh_command: vec!["ssh".into()],

@@ -150,19 +150,25 @@ impl Exchange {
         }
         let (settings, location) = (&self.connection.settings, &self.connection.location);
         let cancel = &self.connection.cancel;
-        let Some(found) =
-            credential::fill(settings, location, cancel).filter(|found| Some(found) != known.as_ref())
-        else {
+        let is_new = |found: &Credential| Some(found) != known.as_ref();
+        let helpers = credential::fill(settings, location, cancel).filter(is_new);
+        let is_helpers = helpers.is_some();
+        // After the helpers, which may know the password of a user that is none of the forges' tokens.
+        let Some(found) = helpers.or_else(|| Credential::token(location).filter(is_new)) else {
             return Err(with_what_was_tried(refused, known.is_some()));
         };
         match self.attempt(request, Some(&found)) {
             Err(error @ GitError::CredentialsNeeded { .. }) => {
-                credential::reject(settings, location, &found, cancel);
+                if is_helpers {
+                    credential::reject(settings, location, &found, cancel);
+                }
                 Err(with_what_was_tried(error, true))
             }
             Err(error) => Err(error),
             Ok(answer) => {
-                credential::approve(settings, location, &found, cancel);
+                if is_helpers {
+                    credential::approve(settings, location, &found, cancel);
+                }
                 *lock(&self.connection.credential) = Some(found);
                 Ok(answer)
             }

@@ -1,4 +1,4 @@
-//! Submodules: named by the source, so fetched without credentials, and never from this machine for a remote parent.
+//! Submodules: named by the source, so fetched without credentials, from the server of their parent alone.
 
 use std::path::Path;
 
@@ -96,9 +96,7 @@ pub(super) fn write(
         path: shown.clone(),
         source,
     })?;
-    let has_own_client = checkout.git.settings.http_for_sources.is_some();
-    check(&parent.url.location, &location, has_own_client)
-        .map_err(|why| refused(&location.to_string(), why.to_owned()))?;
+    check(&parent.url.location, &location).map_err(|why| refused(&location.to_string(), why.to_owned()))?;
     let url = GitUrl {
         location,
         revision: Some(commit.to_string()),
@@ -118,20 +116,16 @@ fn locate(parent: &GitLocation, url: &str) -> Result<GitLocation, crate::model::
     }
 }
 
-/// Why a submodule is not fetched, if it is not.
-fn check(parent: &GitLocation, child: &GitLocation, has_own_client: bool) -> Result<(), &'static str> {
-    match (child.scheme(), parent.scheme()) {
-        (Scheme::File, Scheme::File) => Ok(()),
-        (Scheme::File, Scheme::Https | Scheme::Http | Scheme::Ssh) => {
-            Err("a remote source may not name files of this machine")
-        }
-        (Scheme::Ssh, _) => {
-            Err("what a source names is fetched without credentials, and ssh would use yours")
-        }
-        (Scheme::Https | Scheme::Http, _) if has_own_client || child.host() == parent.host() => Ok(()),
-        (Scheme::Https | Scheme::Http, _) => {
-            Err("it is on another host than its parent, and no network policy allows it")
-        }
+/// Why a submodule is not fetched, if it is not. Only whom the user named is asked: no network policy stands between the
+/// client and other hosts, or other ports of the same host.
+fn check(parent: &GitLocation, child: &GitLocation) -> Result<(), &'static str> {
+    match child.scheme() {
+        // Not below its parent either: a repository that is a folder of the source may take its objects from anywhere
+        // (`objects/info/alternates`, `commondir`, links). Git has refused it since CVE-2022-39253.
+        Scheme::File => Err("a source may not name files of this machine"),
+        Scheme::Ssh => Err("what a source names is fetched without credentials, and ssh would use yours"),
+        Scheme::Https | Scheme::Http if child.origin() == parent.origin() => Ok(()),
+        Scheme::Https | Scheme::Http => Err("it is on another server than its parent"),
     }
 }
 
@@ -217,17 +211,25 @@ mod tests {
     #[test]
     fn what_a_source_names_gets_no_credentials_and_no_files() {
         let at = |url: &str| GitLocation::parse(url).unwrap();
-        let cases = [
-            ("https://h/a", "file:///etc", false, false),
-            ("file:///a", "file:///b", false, true),
-            ("https://h/a", "ssh://h/b", true, false),
-            ("https://h/a", "https://h/b", false, true),
-            ("https://h/a", "https://other/b", false, false),
-            ("https://h/a", "https://other/b", true, true),
-        ];
-        for (parent, child, has_own_client, allowed) in cases {
+        for (parent, child, allowed) in [
+            ("https://h/a", "file:///etc", false),
+            ("file:///a", "file:///b", false),
+            ("file:///a", "file:///a/b", false),
+            ("file:///a", "https://h/b", false),
+            ("https://h/a", "ssh://h/b", false),
+            ("ssh://h/a", "ssh://h/b", false),
+            ("ssh://h/a", "https://h/b", false),
+            ("https://h/a", "https://h/b", true),
+            ("https://h/a", "https://h:443/b", true),
+            ("https://h:8443/a", "https://h:8443/b", true),
+            ("https://h/a", "https://h:8443/b", false),
+            ("https://h:8443/a", "https://h/b", false),
+            ("https://h/a", "http://h/b", false),
+            ("https://h/a", "http://h:443/b", false),
+            ("https://h/a", "https://other/b", false),
+        ] {
             assert_eq!(
-                check(&at(parent), &at(child), has_own_client).is_ok(),
+                check(&at(parent), &at(child)).is_ok(),
                 allowed,
                 "{parent} {child}"
             );

@@ -213,7 +213,7 @@ impl Server {
                 reply(&answer, &Answer::Done);
             }
             Request::AttachLayers => reply(&answer, &self.attach_layers()),
-            Request::Connect { port } => match network_namespace::connect_to_loopback(port) {
+            Request::Connect { address } => match network_namespace::begin_to_connect(address) {
                 Ok(socket) => drop(answer.send(&Answer::Done, &[socket.as_fd()])),
                 Err(error) => reply(
                     &answer,

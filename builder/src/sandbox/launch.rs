@@ -31,6 +31,7 @@ use crate::sandbox::spec::JobSpec;
 use crate::sandbox::spec::NAME_SERVER;
 use crate::sandbox::spec::Network;
 use crate::sandbox::spec::USUAL_PORTS;
+use crate::sandbox::spec::is_plain;
 use crate::sandbox::step::MAKE_NAMESPACES;
 use crate::sandbox::step::StepError;
 
@@ -38,8 +39,6 @@ use crate::sandbox::step::StepError;
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// What the monitor waits beyond the job's own wall clock, so that the worker can end it in good order.
 const MONITOR_GRACE: Duration = Duration::from_secs(30);
-/// The highest number that a job's user may have; 65534 is nobody.
-const USER_NUMBER_MAX: u32 = 65_533;
 
 /// A job that is there.
 pub(crate) struct Launched {
@@ -121,21 +120,14 @@ fn check(spec: &JobSpec) -> Result<(), SandboxError> {
     if spec.root_layers.is_empty() {
         return wrong("the root file system has no layers".to_owned());
     }
-    if spec.user.uid > USER_NUMBER_MAX || spec.user.gid > USER_NUMBER_MAX {
-        return wrong(format!(
-            "user {}:{} is beyond {USER_NUMBER_MAX}",
-            spec.user.uid, spec.user.gid
-        ));
+    if let Some(problem) = spec.user.problem() {
+        return wrong(format!("its user cannot be: {problem}"));
     }
-    let is_plain = |text: &str| !text.is_empty() && !text.contains([':', '\n', '\0', '/']);
-    if !is_plain(&spec.user.name) || !is_plain(&spec.hostname) {
-        return wrong(format!("`{}` or `{}` is no name", spec.user.name, spec.hostname));
+    if !is_plain(&spec.hostname) {
+        return wrong(format!("`{}` is no name", spec.hostname));
     }
-    let targets = spec.binds.iter().map(|bind| bind.target.as_path());
-    match targets
-        .chain([spec.user.home.as_path()])
-        .find(|path| !path.is_absolute())
-    {
+    let mut targets = spec.binds.iter().map(|bind| bind.target.as_path());
+    match targets.find(|path| !path.is_absolute()) {
         Some(path) => wrong(format!("`{}` is not an absolute path", path.display())),
         None => Ok(()),
     }

@@ -1,6 +1,7 @@
 //! What worker, monitor and init say to each other.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -86,8 +87,8 @@ pub(crate) enum Request {
     Sweep,
     /// Mount `/layers`.
     AttachLayers,
-    /// Connect to a TCP port on the job's loopback.
-    Connect { port: u16 },
+    /// Begin to connect to a TCP address of the job; the socket comes with the answer, and may not be connected yet.
+    Connect { address: SocketAddr },
     /// A file call, done by a process of the job's user.
     File(FileRequest),
 }

@@ -16,6 +16,7 @@ pub mod monitor;
 mod certificates;
 mod cgroup;
 mod command_process;
+mod connect;
 mod device;
 mod file_process;
 mod filter;

@@ -27,6 +27,7 @@ use crate::sandbox::certificates;
 use crate::sandbox::cgroup;
 use crate::sandbox::command::Command;
 use crate::sandbox::command::Exit;
+use crate::sandbox::connect;
 use crate::sandbox::directory::JobDirectory;
 use crate::sandbox::error::SandboxError;
 use crate::sandbox::files;
@@ -153,17 +154,7 @@ impl NativeJob {
 
     /// A TCP connection to a port on the job's own loopback.
     pub fn connect_inside(&self, port: u16) -> Result<OwnedFd, JobError> {
-        let during = format!("connecting to port {port} inside");
-        let file_error = |why: String| JobError::File {
-            action: "connect to",
-            path: format!("localhost:{port}"),
-            why,
-        };
-        match self.ask(&during, &Request::Connect { port }, &[])? {
-            (Answer::Done, Some(socket)) => Ok(socket),
-            (Answer::Failed { why }, _) => Err(file_error(why)),
-            _ => Err(file_error("no socket came".to_owned())),
-        }
+        connect::connect_to_loopback(self, port)
     }
 
     /// Sends a request and gives back the socket on which the answers come.

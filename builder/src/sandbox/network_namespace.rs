@@ -73,17 +73,14 @@ pub(crate) fn listen(ports: &[u16]) -> Result<WayOut, StepError> {
     Ok(WayOut { sockets, notes })
 }
 
-/// Connects to the job's own loopback.
-pub(crate) fn connect_to_loopback(port: u16) -> rustix::io::Result<OwnedFd> {
-    let version_4 = connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-    // Some servers listen on `::1` alone, because that is what `localhost` gave them.
-    version_4.or_else(|error| connect(SocketAddr::from((Ipv6Addr::LOCALHOST, port))).map_err(|_| error))
-}
-
-fn connect(address: SocketAddr) -> rustix::io::Result<OwnedFd> {
-    let socket = tcp_socket(address, SocketFlags::CLOEXEC)?;
-    rustix::net::connect(&socket, &address)?;
-    Ok(socket)
+/// A socket that begins to connect. To wait for the end of it is for whoever gets the socket: a server whose queue is
+/// full lets one wait for minutes.
+pub(crate) fn begin_to_connect(address: SocketAddr) -> rustix::io::Result<OwnedFd> {
+    let socket = tcp_socket(address, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
+    match rustix::net::connect(&socket, &address) {
+        Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
+        Err(error) => Err(error),
+    }
 }
 
 fn tcp_socket(address: SocketAddr, flags: SocketFlags) -> rustix::io::Result<OwnedFd> {

@@ -212,8 +212,8 @@ impl<'a> Running<'a> {
             command: self.number,
             signal,
         };
-        // If the job is gone, the command's socket says so as well.
-        drop(self.job.ask(&self.command.name, &request, &[]));
+        // What comes of it is seen at the command's socket, and a job that does not answer must not hold us up.
+        drop(self.job.send(&self.command.name, &request, &[]));
     }
 }
 

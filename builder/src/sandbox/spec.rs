@@ -78,6 +78,9 @@ pub enum BindMode {
     ReadWrite,
 }
 
+/// The highest number that a job's user may have; 65534 is nobody.
+const USER_NUMBER_MAX: u32 = 65_533;
+
 /// Whom a job's commands run as: numbers inside the job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
@@ -89,6 +92,25 @@ pub struct User {
     pub name: String,
     /// The home folder, made if it is missing.
     pub home: PathBuf,
+}
+
+impl User {
+    /// Why no job may have this user, if none may.
+    pub fn problem(&self) -> Option<String> {
+        let Self { uid, gid, name, home } = self;
+        if *uid > USER_NUMBER_MAX || *gid > USER_NUMBER_MAX {
+            return Some(format!("{uid}:{gid} is beyond {USER_NUMBER_MAX}"));
+        }
+        if !is_plain(name) {
+            return Some(format!("`{}` is no name", name.escape_debug()));
+        }
+        (!home.is_absolute()).then(|| format!("the home folder `{}` is not an absolute path", home.display()))
+    }
+}
+
+/// Whether a name can stand in a line of `/etc/passwd` or `/etc/hosts`, and as one part of a path.
+pub(crate) fn is_plain(name: &str) -> bool {
+    !name.is_empty() && !name.contains([':', '\n', '\0', '/'])
 }
 
 /// A job's way out.

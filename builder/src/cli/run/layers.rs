@@ -15,6 +15,8 @@ use crate::oci::unpack::Owners;
 use crate::oci::unpack::UnpackOptions;
 use crate::store::Store;
 use crate::store::caches::flatten::flatten;
+use crate::store::caches::view::Seen;
+use crate::store::caches::view::look_up;
 use crate::store::copy::CopyRules;
 use crate::store::copy::copy_directory;
 use crate::store::unpacked::UnpackedLayer;
@@ -90,17 +92,27 @@ impl Layers {
         self.layers.iter().map(|layer| layer.path().to_owned()).collect()
     }
 
-    /// A regular file of the image, from the topmost layer that has it; empty if none has.
-    pub(super) fn file(&self, path: &str) -> Vec<u8> {
-        let is_file = |path: &PathBuf| {
-            fs::symlink_metadata(path).is_ok_and(|found| found.is_file() && found.len() <= FILE_BYTES_MAX)
+    /// A regular file of the image, as the sandbox will see it; empty if there is none.
+    pub(super) fn file(&self, path: &str) -> Result<Vec<u8>, PrepareError> {
+        let Seen::File(path) = self.look_up(path)? else {
+            return Ok(Vec::new());
         };
-        let found = self
-            .layers
-            .iter()
-            .map(|layer| layer.path().join(path))
-            .find(is_file);
-        found.and_then(|path| fs::read(path).ok()).unwrap_or_default()
+        let read = fs::symlink_metadata(&path).and_then(|found| {
+            if found.is_file() && found.len() <= FILE_BYTES_MAX {
+                fs::read(&path)
+            } else {
+                Ok(Vec::new())
+            }
+        });
+        read.map_err(|source| PrepareError { path, source })
+    }
+
+    /// What the image has at `path`; nothing of this machine, whatever its links say.
+    fn look_up(&self, path: &str) -> Result<Seen, PrepareError> {
+        look_up(&self.trees(), Path::new(path)).map_err(|source| PrepareError {
+            path: path.into(),
+            source,
+        })
     }
 
     /// Lays the image's `/workspace` out as a folder of its own, since the sandbox mounts one there.
@@ -111,16 +123,14 @@ impl Layers {
         room: &Path,
         cancel: &Cancel,
     ) -> Result<(), CommandError> {
-        let of_layers = self.layers.iter().map(|layer| layer.path().join(WORKSPACE));
-        let trees: Vec<PathBuf> = of_layers.filter(|tree| tree.is_dir()).collect();
         let failed = |path: &Path| {
             let path = path.to_owned();
             |source| PrepareError { path, source }
         };
-        if trees.is_empty() {
+        let Seen::Folder(trees) = self.look_up(WORKSPACE)? else {
             fs::create_dir(destination).map_err(failed(destination))?;
             return Ok(lchown(destination, Some(owner), Some(owner)).map_err(failed(destination))?);
-        }
+        };
         // Hard links, so that one view of all layers is at hand for the copy.
         let merged = room.join("merged");
         fs::create_dir(&merged).map_err(failed(&merged))?;
@@ -134,5 +144,104 @@ impl Layers {
         };
         copy_directory(&merged, destination, rules)?;
         Ok(fs::remove_dir_all(&merged).map_err(failed(&merged))?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::descriptor::LAYER_TAR;
+    use crate::model::digest::DiffId;
+    use crate::model::digest::Digest;
+    use crate::model::timestamp::Timestamp;
+    use crate::oci::manifest::describe;
+    use crate::oci::tar::header::Header;
+    use crate::oci::tar::header::Kind;
+    use crate::oci::tar::writer::TarWriter;
+
+    /// Layers of one entry each, the top one first.
+    fn layers(store: &Store, entries: &[(&str, Kind)]) -> Layers {
+        let layer = |(path, kind): &(&str, Kind)| {
+            let header = Header {
+                path: (*path).into(),
+                kind: kind.clone(),
+                mode: 0o755,
+                uid: 0,
+                gid: 0,
+                mtime: Timestamp::BUILDPACKS,
+            };
+            let mut tar = TarWriter::new(Vec::new());
+            let mut contents = if *kind == file() { &b"inside"[..] } else { b"" };
+            tar.append(&header, &mut contents).unwrap();
+            let tar = tar.finish().unwrap();
+            let (diff_id, blob) = (DiffId(Digest::of(&tar)), describe(LAYER_TAR, &tar));
+            let options = UnpackOptions::default();
+            let unpacked = store.unpacked().unwrap();
+            unpacked
+                .get_or_unpack(&diff_id, &blob, &mut &tar[..], options)
+                .unwrap()
+        };
+        Layers {
+            layers: entries.iter().map(layer).collect(),
+        }
+    }
+
+    fn file() -> Kind {
+        Kind::File { size: 6 }
+    }
+
+    fn link_to(target: &Path) -> Kind {
+        Kind::Symlink {
+            target: target.to_str().unwrap().into(),
+        }
+    }
+
+    /// The names in the workspace that these layers give.
+    fn workspace_of(layers: &Layers, room: &Path) -> Vec<std::ffi::OsString> {
+        let destination = room.join("workspace");
+        let owner = rustix::process::getuid().as_raw();
+        layers.lay_out_workspace(&destination, owner, room).unwrap();
+        let entries = fs::read_dir(destination).unwrap();
+        entries.map(|entry| entry.unwrap().file_name()).collect()
+    }
+
+    #[test]
+    fn an_image_gets_no_file_of_this_machine() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("store")).unwrap();
+        let home = folder.path().join("home");
+        fs::create_dir_all(home.join("ssl/certs")).unwrap();
+        for file in ["passwd", "ssl/certs/ca-certificates.crt"] {
+            fs::write(home.join(file), "outside").unwrap();
+        }
+        let hostile = layers(
+            &store,
+            &[("/workspace", link_to(&home)), ("/etc", link_to(&home))],
+        );
+        assert_eq!(workspace_of(&hostile, folder.path()), Vec::<&str>::new());
+        for path in ["etc/passwd", "etc/ssl/certs/ca-certificates.crt"] {
+            assert_eq!(hostile.file(path).unwrap(), b"", "{path}");
+        }
+    }
+
+    #[test]
+    fn an_image_gets_its_own_files_but_those_that_its_layers_hide() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("store")).unwrap();
+        let empty = || Kind::File { size: 0 };
+        let image = layers(
+            &store,
+            &[
+                ("/etc/.wh.group", empty()),
+                ("/workspace/.wh.old", empty()),
+                ("/workspace/new", file()),
+                ("/workspace/old", file()),
+                ("/etc/group", file()),
+                ("/etc/passwd", file()),
+            ],
+        );
+        assert_eq!(workspace_of(&image, folder.path()), ["new"]);
+        assert_eq!(image.file("etc/passwd").unwrap(), b"inside");
+        assert_eq!(image.file("etc/group").unwrap(), b"");
     }
 }

@@ -52,11 +52,14 @@ pub(super) struct Ready {
 /// Starts the sandbox. Must be called on a runtime, since the way out needs one.
 pub(super) fn start(image: &FoundImage, layers: &Layers, toolbox: &Toolbox) -> Result<Ready, CommandError> {
     let identity = toolbox.builder.identity;
-    let text = |path: &str| String::from_utf8_lossy(&layers.file(path)).into_owned();
+    let text = |path: &str| {
+        let file = layers.file(path)?;
+        Ok::<_, PrepareError>(String::from_utf8_lossy(&file).into_owned())
+    };
     let user = setting(&image.config, "User")
         .and_then(serde_json::Value::as_str)
         .unwrap_or_default();
-    let user = user_of(user, &text("etc/passwd"), &text("etc/group"))?;
+    let user = user_of(user, &text("etc/passwd")?, &text("etc/group")?)?;
     let home = user.home.display().to_string();
 
     let directory = JobDirectory::create(&toolbox.store.root().join("jobs"), "run")?;
@@ -130,7 +133,7 @@ fn ca_bundle(
         return Ok(None);
     };
     let bundle = room.join("ca-certificates.crt");
-    let mut merged = layers.file(CA_BUNDLE);
+    let mut merged = layers.file(CA_BUNDLE)?;
     merged.push(b'\n');
     let written = fs::read(operators).and_then(|own| {
         merged.extend(own);

@@ -7,20 +7,34 @@ use crate::sandbox::spec::User;
 /// The home folder of a user that the image does not know.
 const HOME: &str = "/home/app";
 
-/// An image's user that cannot be found.
+/// An image's user whom nothing can run as.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("the image wants to run as `{0}`, which its /etc/passwd and /etc/group do not know")]
-pub struct UserError(String);
+pub enum UserError {
+    /// It is not found.
+    #[error("the image wants to run as `{0}`, which its /etc/passwd and /etc/group do not know")]
+    Unknown(String),
+    /// No sandbox has such a user.
+    #[error("the image wants to run as `{user}`, which no sandbox can: {why}")]
+    Impossible {
+        /// As the image has it.
+        user: String,
+        /// What is wrong with it.
+        why: String,
+    },
+}
 
 impl Failure for UserError {
     fn facts(&self) -> Facts {
-        Facts::user("image_user_unknown")
+        match self {
+            Self::Unknown(_) => Facts::user("image_user_unknown"),
+            Self::Impossible { .. } => Facts::user("image_user_impossible"),
+        }
     }
 }
 
 /// Reads `USER[:GROUP]`, names or numbers, by the texts of the image's two files; nothing means root.
 pub(super) fn user_of(text: &str, passwd: &str, group: &str) -> Result<User, UserError> {
-    let unknown = || UserError(text.to_owned());
+    let unknown = || UserError::Unknown(text.to_owned());
     let (user, wanted_group) = match text.split_once(':') {
         Some((user, group)) => (user, Some(group)),
         None => (text, None),
@@ -39,12 +53,19 @@ pub(super) fn user_of(text: &str, passwd: &str, group: &str) -> Result<User, Use
             .filter(|part| !part.is_empty())
     };
     let home = part(5).filter(|home| home.starts_with('/')).unwrap_or(HOME);
-    Ok(User {
+    let user = User {
         uid,
         gid,
         name: part(0).unwrap_or("app").to_owned(),
         home: home.into(),
-    })
+    };
+    match user.problem() {
+        Some(why) => Err(UserError::Impossible {
+            user: text.to_owned(),
+            why,
+        }),
+        None => Ok(user),
+    }
 }
 
 /// The line of a name or a number.
@@ -92,7 +113,30 @@ mod tests {
     #[test]
     fn an_unknown_name_is_an_error() {
         for text in ["nobody-here", "cnb:nogroup", "-1"] {
-            assert_eq!(user_of(text, PASSWD, GROUP), Err(UserError(text.to_owned())));
+            assert_eq!(
+                user_of(text, PASSWD, GROUP),
+                Err(UserError::Unknown(text.to_owned()))
+            );
+        }
+    }
+
+    #[test]
+    fn a_user_whom_no_sandbox_can_have_is_the_images_fault() {
+        let passwd = "nobody:x:65534:65534::/:/bin/sh\n../up:x:5:5::/:/bin/sh\n";
+        for (text, why) in [
+            ("nobody", "65534:65534 is beyond 65533"),
+            ("1000:65534", "1000:65534 is beyond 65533"),
+            ("4000000000", "4000000000:0 is beyond 65533"),
+            ("5", "`../up` is no name"),
+        ] {
+            let error = user_of(text, passwd, "").unwrap_err();
+            assert_eq!(
+                (error.to_string(), error.facts()),
+                (
+                    format!("the image wants to run as `{text}`, which no sandbox can: {why}"),
+                    Facts::user("image_user_impossible")
+                )
+            );
         }
     }
 }

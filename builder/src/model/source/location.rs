@@ -19,6 +19,17 @@ pub enum Scheme {
     File,
 }
 
+impl Scheme {
+    fn default_port(self) -> Option<u16> {
+        match self {
+            Self::Https => Some(443),
+            Self::Http => Some(80),
+            Self::Ssh => Some(22),
+            Self::File => None,
+        }
+    }
+}
+
 /// The address of a repository. Its `Debug` and `Display` never show a password or query.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct GitLocation {
@@ -110,6 +121,11 @@ impl GitLocation {
         &self.path
     }
 
+    /// The server that answers: scheme, host and port, the scheme's own if none was given.
+    pub fn origin(&self) -> (Scheme, &str, Option<u16>) {
+        (self.scheme, &self.host, self.port.or(self.scheme.default_port()))
+    }
+
     /// Whether the host is this machine by its name: `localhost` or a loopback address.
     pub fn is_loopback(&self) -> bool {
         let bare = self.host.trim_start_matches('[').trim_end_matches(']');
@@ -131,12 +147,7 @@ impl GitLocation {
     pub fn canonical_url(&self) -> Option<String> {
         let path = self.path.trim_end_matches('/');
         let path = path.strip_suffix(".git").unwrap_or(path).trim_end_matches('/');
-        let default_port = match self.scheme {
-            Scheme::File => return None,
-            Scheme::Https => 443,
-            Scheme::Http => 80,
-            Scheme::Ssh => 22,
-        };
+        let default_port = self.scheme.default_port()?;
         let port = self.port.filter(|port| *port != default_port);
         Some(Self { port, ..self.clone() }.shown(path))
     }

@@ -3,6 +3,7 @@
 
 pub mod flatten;
 pub mod overlay;
+pub mod view;
 pub mod record;
 mod directory;
 pub mod eviction;
