@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use rustix::fs::Mode;
+use rustix::fs::OFlags;
 use serde_json::Value;
 use serde_json::json;
 
@@ -11,6 +13,7 @@ use crate::support::home::Machine;
 use crate::support::home::succeed;
 use crate::support::image::Image;
 use crate::support::image::holds_text;
+use crate::support::image::is_root;
 use crate::support::image::skopeo;
 use crate::support::registry::DockerRegistry;
 use crate::support::registry::Guard;
@@ -475,6 +478,48 @@ fn what_is_kept_is_listed_and_pruned() {
     machine
         .run(&["build", &app.text(), "--buildpack", &buildpack.text()])
         .ok();
+}
+
+#[test]
+fn a_tree_that_is_hard_to_remove_does_not_fill_the_trash() {
+    if !is_root() {
+        eprintln!("left out: only root can mount something that cannot be removed");
+        return;
+    }
+    let machine = Machine::bare();
+    let trash = machine.store().join("trash");
+    for name in ["a", "b", "c", "d", "e", "f"] {
+        let top = trash.join(name);
+        fs::create_dir_all(&top).unwrap();
+        let mut folder = rustix::fs::open(&top, OFlags::PATH, Mode::empty()).unwrap();
+        for _ in 0..3000 {
+            rustix::fs::mkdirat(&folder, "d", Mode::RWXU).unwrap();
+            folder = rustix::fs::openat(&folder, "d", OFlags::PATH, Mode::empty()).unwrap();
+        }
+    }
+    fs::create_dir(trash.join("mounted")).unwrap();
+    let mount = format!(
+        "mount -t tmpfs tmpfs {}; ulimit -n 256; exec \"$@\"",
+        trash.join("mounted").display()
+    );
+    let prune = machine.packhorse(&["cache", "prune"]).through(&[
+        "unshare",
+        "--mount",
+        "--propagation",
+        "private",
+        "sh",
+        "-ec",
+        &mount,
+        "sh",
+    ]);
+    prune.run().fails(1, "store_unusable");
+    let left: Vec<_> = fs::read_dir(&trash)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(left, ["mounted"]);
+    machine.run(&["cache", "prune"]).ok();
+    assert_eq!(fs::read_dir(&trash).unwrap().count(), 0);
 }
 
 #[test]

@@ -35,7 +35,6 @@ mod running;
 mod socket;
 mod step;
 mod syscalls;
-mod tree;
 
 use crate::sandbox::error::SandboxError;
 use crate::sandbox::native::NativeJob;
