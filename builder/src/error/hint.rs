@@ -75,6 +75,7 @@ pub const HINTS: &[(&str, &str)] = &[
     ("base_dependencies_unmet", "use a complete mirror (`PACKHORSE_DEBIAN_MIRROR`), and try again later: a release may be on its way"),
     ("base_package_invalid", "make the base of other versions, with `packhorse base create --lock FILE`, and report it"),
     ("base_lock_invalid", "take a file that `packhorse base inspect --lock` has printed"),
+    ("base_record_invalid", "name a lock with `packhorse base create --lock FILE`, or take the newest packages with `packhorse base update`"),
     ("base_layer_missing", "report it; until then `packhorse base create` makes the base again"),
     ("base_not_made", "run `packhorse base create`; the first build makes it too"),
     ("base_broke_off", "report it with the message above"),
