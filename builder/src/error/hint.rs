@@ -70,7 +70,7 @@ pub const HINTS: &[(&str, &str)] = &[
     ("base_archive_invalid", "use another mirror (`PACKHORSE_DEBIAN_MIRROR`)"),
     ("base_release_expired", "check this machine's clock; if it is right, the mirror is stale: use another (`PACKHORSE_DEBIAN_MIRROR`)"),
     ("base_hash_mismatch", "try again in a few minutes, as the mirror may be in the middle of an update, or use another (`PACKHORSE_DEBIAN_MIRROR`)"),
-    ("base_package_superseded", "make a new base with `packhorse base create`, or use a mirror that keeps old versions"),
+    ("base_package_superseded", "take the newest packages with `packhorse base update`, or use a mirror that keeps old versions"),
     ("base_package_missing", "use a complete mirror (`PACKHORSE_DEBIAN_MIRROR`)"),
     ("base_dependencies_unmet", "use a complete mirror (`PACKHORSE_DEBIAN_MIRROR`), and try again later: a release may be on its way"),
     ("base_package_invalid", "make the base of other versions, with `packhorse base create --lock FILE`, and report it"),
