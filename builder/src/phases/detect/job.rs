@@ -115,7 +115,6 @@ pub(super) fn start(
             state,
             pending,
             bases,
-            embedded,
             rung,
             is_settled,
         },

@@ -57,7 +57,7 @@ pub(super) fn write(finished: &Finished, tools: &Tools<'_>) -> Result<Layers, Ex
     }
     let sbom = writer.below_layers("sbom", Path::new("sbom/launch"))?;
     let app = writer.app()?;
-    let launcher = fixed::launcher(&finished.plan.sandbox.embedded.launcher())?;
+    let launcher = fixed::launcher()?;
     let launcher = writer.write("launcher", |tar| launcher.append(tar))?;
     let config = writer.below_layers("config", Path::new("config"))?;
     let types: Vec<&str> = finished
