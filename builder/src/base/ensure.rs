@@ -479,7 +479,6 @@ mod tests {
             Ok(LayerDescriptor {
                 blob,
                 diff_id: crate::model::digest::DiffId(digest),
-                tar_size: 5,
             })
         }
     }

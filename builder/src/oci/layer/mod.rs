@@ -105,7 +105,6 @@ pub fn write_layer(
             size,
         },
         diff_id,
-        tar_size,
     };
     Ok(WrittenLayer { descriptor, blob })
 }
