@@ -2,9 +2,12 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
+use rustix::fs::FlockOperation;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
+use rustix::fs::flock;
 use serde_json::Value;
 use serde_json::json;
 
@@ -478,6 +481,30 @@ fn what_is_kept_is_listed_and_pruned() {
     machine
         .run(&["build", &app.text(), "--buildpack", &buildpack.text()])
         .ok();
+}
+
+#[test]
+fn no_image_is_written_while_its_blobs_could_be_pruned() {
+    let machine = Machine::alone();
+    let (app, buildpack) = (
+        Folder::new(&[("hello.txt", "prune beside")]),
+        Folder::buildpack("two-scripts"),
+    );
+    // As `cache prune` holds it while it removes what no image has.
+    let lock = fs::File::create(machine.store().join("images.lock")).unwrap();
+    flock(&lock, FlockOperation::LockExclusive).unwrap();
+    let mut build = machine
+        .packhorse(&["build", &app.text(), "--buildpack", &buildpack.text()])
+        .arg("--progress=json")
+        .start();
+    build.until_said("process-types");
+    std::thread::sleep(Duration::from_secs(3));
+    let blobs = machine.store().join("images/blobs/sha256");
+    let written = fs::read_dir(&blobs).into_iter().flatten().count();
+    assert_eq!(written, 0, "blobs were written into a prune");
+    drop(lock);
+    build.wait().ok();
+    assert!(fs::read_dir(&blobs).unwrap().count() > 0);
 }
 
 #[test]

@@ -42,7 +42,7 @@ pub struct Pruned {
     pub layers: u64,
     /// Blobs.
     pub blobs: u64,
-    /// Receipts and stat caches.
+    /// Receipts, stat caches, and notes of what was sent.
     pub records: u64,
     /// The bytes that all of them took on disk.
     pub bytes: u64,
@@ -161,11 +161,10 @@ impl Store {
             }
         }
         let mut folders = vec![self.folder("stat-cache")?];
-        folders.extend(
-            entries(&self.folder("receipts")?)?
-                .into_iter()
-                .map(|(path, _)| path),
-        );
+        for kind in ["receipts", "pushed"] {
+            let of_kind = entries(&self.folder(kind)?)?;
+            folders.extend(of_kind.into_iter().map(|(path, _)| path));
+        }
         for folder in folders {
             for (path, metadata) in entries(&folder)? {
                 let last_used = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
