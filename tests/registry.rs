@@ -264,7 +264,7 @@ async fn an_index_is_followed_to_the_platform() {
         Digest::of(&bytes),
         bytes.len()
     );
-    let all = image.with_tag("all").unwrap();
+    let all = reference(&server.host(), "app:all");
     registry
         .push_manifest(&all, INDEX, index.as_bytes())
         .await
