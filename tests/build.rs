@@ -2,7 +2,12 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
+use rustix::fs::FlockOperation;
+use rustix::fs::Mode;
+use rustix::fs::OFlags;
+use rustix::fs::flock;
 use serde_json::Value;
 use serde_json::json;
 
@@ -11,6 +16,7 @@ use crate::support::home::Machine;
 use crate::support::home::succeed;
 use crate::support::image::Image;
 use crate::support::image::holds_text;
+use crate::support::image::is_root;
 use crate::support::image::skopeo;
 use crate::support::registry::DockerRegistry;
 use crate::support::registry::Guard;
@@ -475,6 +481,72 @@ fn what_is_kept_is_listed_and_pruned() {
     machine
         .run(&["build", &app.text(), "--buildpack", &buildpack.text()])
         .ok();
+}
+
+#[test]
+fn no_image_is_written_while_its_blobs_could_be_pruned() {
+    let machine = Machine::alone();
+    let (app, buildpack) = (
+        Folder::new(&[("hello.txt", "prune beside")]),
+        Folder::buildpack("two-scripts"),
+    );
+    // As `cache prune` holds it while it removes what no image has.
+    let lock = fs::File::create(machine.store().join("images.lock")).unwrap();
+    flock(&lock, FlockOperation::LockExclusive).unwrap();
+    let mut build = machine
+        .packhorse(&["build", &app.text(), "--buildpack", &buildpack.text()])
+        .arg("--progress=json")
+        .start();
+    build.until_said("process-types");
+    std::thread::sleep(Duration::from_secs(3));
+    let blobs = machine.store().join("images/blobs/sha256");
+    let written = fs::read_dir(&blobs).into_iter().flatten().count();
+    assert_eq!(written, 0, "blobs were written into a prune");
+    drop(lock);
+    build.wait().ok();
+    assert!(fs::read_dir(&blobs).unwrap().count() > 0);
+}
+
+#[test]
+fn a_tree_that_is_hard_to_remove_does_not_fill_the_trash() {
+    if !is_root() {
+        eprintln!("left out: only root can mount something that cannot be removed");
+        return;
+    }
+    let machine = Machine::bare();
+    let trash = machine.store().join("trash");
+    for name in ["a", "b", "c", "d", "e", "f"] {
+        let top = trash.join(name);
+        fs::create_dir_all(&top).unwrap();
+        let mut folder = rustix::fs::open(&top, OFlags::PATH, Mode::empty()).unwrap();
+        for _ in 0..3000 {
+            rustix::fs::mkdirat(&folder, "d", Mode::RWXU).unwrap();
+            folder = rustix::fs::openat(&folder, "d", OFlags::PATH, Mode::empty()).unwrap();
+        }
+    }
+    fs::create_dir(trash.join("mounted")).unwrap();
+    let mount = format!(
+        "mount -t tmpfs tmpfs {}; ulimit -n 256; exec \"$@\"",
+        trash.join("mounted").display()
+    );
+    let prune = machine.packhorse(&["cache", "prune"]).through(&[
+        "unshare",
+        "--mount",
+        "--propagation",
+        "private",
+        "sh",
+        "-ec",
+        &mount,
+        "sh",
+    ]);
+    prune.run().fails(1, "store_unusable");
+    let left: Vec<_> = fs::read_dir(&trash)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(left, ["mounted"]);
+    machine.run(&["cache", "prune"]).ok();
+    assert_eq!(fs::read_dir(&trash).unwrap().count(), 0);
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! file is in an assertion of theirs: so it is in every program that has such a call, stripped or not.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
@@ -15,12 +16,13 @@ mod program_digest;
 
 use packhorse::store::embedded::BUILDPACKS;
 use packhorse::store::embedded::Embedded;
+use packhorse::store::embedded::launcher;
 use tempfile::TempDir;
 
 use self::program_digest::program_digest;
 
 /// Bytes of the launcher, which is in every image.
-const LAUNCHER_BYTES_MAX: u64 = 2 << 20;
+const LAUNCHER_BYTES_MAX: usize = 2 << 20;
 /// What is in a program that calls `getpw*`, `getgr*`, `gethostby*` or `getaddrinfo`. Not the name of
 /// `/etc/nsswitch.conf`: a program that was linked without a whole-program pass may have that without any of them.
 const NAME_SERVICE: &[u8] = b"nscd_helper";
@@ -60,8 +62,7 @@ fn another_program_has_another_digest() {
 
 #[test]
 fn the_launcher_is_small() {
-    let (_scratch, embedded) = laid_out();
-    let size = fs::metadata(embedded.launcher()).unwrap().len();
+    let size = launcher().unwrap().len();
     assert!(
         size <= LAUNCHER_BYTES_MAX,
         "the launcher has {size} bytes, {LAUNCHER_BYTES_MAX} at most"
@@ -70,8 +71,8 @@ fn the_launcher_is_small() {
 
 #[test]
 fn the_programs_are_static() {
-    let (_scratch, embedded) = laid_out();
-    for program in programs(&embedded) {
+    let (scratch, embedded) = laid_out();
+    for program in programs(&scratch, &embedded) {
         assert!(
             !has_interpreter(&fs::read(&program).unwrap()),
             "{} is linked dynamically",
@@ -86,8 +87,8 @@ fn the_programs_are_static() {
 
 #[test]
 fn the_programs_never_ask_the_c_library_for_users_or_hosts() {
-    let (_scratch, embedded) = laid_out();
-    for program in programs(&embedded) {
+    let (scratch, embedded) = laid_out();
+    for program in programs(&scratch, &embedded) {
         let has_it = contains(&fs::read(&program).unwrap(), NAME_SERVICE);
         assert!(
             !has_it,
@@ -104,7 +105,7 @@ fn the_programs_never_ask_the_c_library_for_users_or_hosts() {
 
 #[test]
 fn the_launcher_runs_as_a_user_whom_nobody_knows() {
-    let (scratch, embedded) = laid_out();
+    let (scratch, _) = laid_out();
     let config = scratch.path().join("layers/config");
     fs::create_dir_all(&config).unwrap();
     let metadata = "[[buildpacks]]\nid = 'test/one'\nversion = '1'\napi = '0.11'\n\
@@ -118,7 +119,7 @@ fn the_launcher_runs_as_a_user_whom_nobody_knows() {
         .arg("/layers");
     bubblewrap
         .arg("--ro-bind")
-        .arg(embedded.launcher())
+        .arg(laid_out_launcher(&scratch))
         .arg("/cnb/process/web");
     let variables = [
         ("PATH", "/usr/bin"),
@@ -171,11 +172,22 @@ fn laid_out() -> (TempDir, Embedded) {
     (scratch, embedded)
 }
 
-fn programs(embedded: &Embedded) -> Vec<PathBuf> {
+/// The launcher as it is in an image.
+fn laid_out_launcher(scratch: &TempDir) -> PathBuf {
+    let path = scratch.path().join("launcher");
+    fs::write(&path, launcher().unwrap()).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+fn programs(scratch: &TempDir, embedded: &Embedded) -> Vec<PathBuf> {
     let buildpacks = BUILDPACKS
         .iter()
         .map(|name| embedded.buildpack(name).join("bin/build"));
-    [embedded.launcher()].into_iter().chain(buildpacks).collect()
+    [laid_out_launcher(scratch)]
+        .into_iter()
+        .chain(buildpacks)
+        .collect()
 }
 
 /// A command in a root with the machine's programs, a user that nobody knows, no home folder, and a name service that

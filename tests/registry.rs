@@ -25,7 +25,11 @@ use packhorse::registry::pull::Platform;
 use packhorse::registry::push::Pushed;
 use tempfile::TempDir;
 
+use crate::support::app::Folder;
 use crate::support::events::Recorder;
+use crate::support::home::Machine;
+use crate::support::image::Image;
+use crate::support::proxy::Proxy;
 use crate::support::registry::DockerRegistry;
 use crate::support::registry::Guard;
 use crate::support::registry::Request;
@@ -179,6 +183,76 @@ async fn an_image_goes_there_and_back() {
     assert_eq!(sent, Pushed::Uploaded);
 }
 
+#[test]
+fn a_second_repository_mounts_what_the_first_one_has() {
+    let registry = DockerRegistry::start(Guard::Open);
+    let proxy = Proxy::recording(&registry.host());
+    let machine = Machine::alone();
+    let (app, buildpack) = (
+        Folder::new(&[("hello.txt", "mount")]),
+        Folder::buildpack("two-scripts"),
+    );
+    let build = |repository: &str| {
+        let tag = format!("{}/{repository}:1", proxy.host());
+        machine
+            .run(&["build", &app.text(), "--buildpack", &buildpack.text(), "-t", &tag])
+            .ok()
+    };
+    let first = build("one");
+    proxy.take();
+    let second = build("two");
+    let asked = proxy.take();
+    assert_eq!(first.digest(), second.digest());
+    let image = Image::read(&format!("docker://{}/two:1", registry.host()));
+    for blob in image.blobs() {
+        let mount = format!("POST /v2/two/blobs/uploads/?mount={blob}&from=one");
+        assert!(asked.contains(&mount), "{mount}: {asked:?}");
+    }
+    let sent = asked
+        .iter()
+        .filter(|request| request.starts_with("PUT /v2/two/blobs/"))
+        .count();
+    assert_eq!(sent, 0, "{asked:?}");
+}
+
+#[test]
+fn a_blob_that_is_broken_on_this_machine_is_made_again() {
+    let (one, two) = (
+        DockerRegistry::start(Guard::Open),
+        DockerRegistry::start(Guard::Open),
+    );
+    let machine = Machine::alone();
+    // The layer is taken from the cache as it is, without reading it.
+    let writes = "test -d $1/kept || { mkdir $1/kept; echo kept > $1/kept/file; }; \
+         printf '[types]\\nlaunch = true\\ncache = true\\n' > $1/kept.toml";
+    let (app, buildpack) = (
+        Folder::new(&[("hello.txt", "broken")]),
+        Folder::scripts("keeps", "exit 0", writes),
+    );
+    let [first, second] = [&one, &two].map(|registry| format!("{}/broken:1", registry.host()));
+    let build = |tags: &[&str]| {
+        let (app, buildpack) = (app.text(), buildpack.text());
+        let arguments = ["build", &app, "--buildpack", &buildpack, "--force"];
+        machine.run(&[&arguments, tags].concat())
+    };
+    let digest = build(&["-t", &first]).ok().digest();
+    let image = Image::read(&format!("docker://{first}"));
+    let at = image
+        .made_by()
+        .iter()
+        .position(|by| by.contains("'kept'"))
+        .unwrap();
+    let hex = image.blobs()[at].strip_prefix("sha256:").unwrap().to_owned();
+    let path = machine.store().join("blobs/sha256").join(hex);
+    let length = fs::metadata(&path).unwrap().len();
+    fs::write(&path, vec![0; usize::try_from(length).unwrap()]).unwrap();
+
+    let run = build(&["-t", &first, "-t", &second]).fails(65, "blob_broken");
+    assert!(run.all().contains(&path.display().to_string()), "{run:?}");
+    assert_eq!(build(&["-t", &first, "-t", &second]).ok().digest(), digest);
+    assert_eq!(Image::read(&format!("docker://{second}")).digest, digest);
+}
+
 #[tokio::test]
 async fn an_index_is_followed_to_the_platform() {
     let server = DockerRegistry::start(Guard::Open);
@@ -190,7 +264,7 @@ async fn an_index_is_followed_to_the_platform() {
         Digest::of(&bytes),
         bytes.len()
     );
-    let all = image.with_tag("all").unwrap();
+    let all = reference(&server.host(), "app:all");
     registry
         .push_manifest(&all, INDEX, index.as_bytes())
         .await
@@ -356,7 +430,13 @@ async fn wrong_bytes_are_never_taken() {
         .push_blob(&image, &descriptor, &path, None, &events, &cancel)
         .await
         .unwrap_err();
-    assert_eq!(error.facts().code, "registry_digest_mismatch");
+    assert_eq!(error.facts().code, "blob_broken");
+    let said = format!(
+        "the blob `{}` is broken: its bytes have the digest {}",
+        path.display(),
+        Digest::of(b"those bytes")
+    );
+    assert_eq!(error.to_string(), said);
 }
 
 #[tokio::test]
@@ -589,6 +669,29 @@ async fn a_mount_that_is_not_made_goes_on_as_an_upload_and_a_failed_put_is_repea
         "{targets:?}"
     );
     assert!(!targets[4].contains("mount"), "{targets:?}");
+}
+
+#[tokio::test]
+async fn a_mount_from_a_repository_that_is_gone_goes_on_as_an_upload() {
+    for status in [401, 403, 404] {
+        let server = Scripted::start(move |request: &Request| match request.method.as_str() {
+            "POST" if request.target.contains("mount=") => Response::status(status),
+            "POST" => Response::status(202).with("Location", "/v2/app/blobs/uploads/1"),
+            "PUT" => Response::status(201),
+            _ => Response::status(404),
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let (descriptor, path) = blob(&folder, "blob", b"bytes", LAYER_GZIP);
+        let image = reference(&server.host(), "app");
+        let (events, cancel) = (Recorder::default(), Cancel::default());
+        let pushed = client(vec![], None)
+            .push_blob(&image, &descriptor, &path, Some("gone"), &events, &cancel)
+            .await;
+        assert_eq!(pushed.unwrap(), Pushed::Uploaded);
+        let posts = server.lines();
+        let posts = posts.iter().filter(|line| line.starts_with("POST")).count();
+        assert_eq!(posts, 2, "{status}");
+    }
 }
 
 #[tokio::test]

@@ -186,6 +186,56 @@ fn a_cache_belongs_to_the_repository_and_not_to_the_tag() {
 }
 
 #[test]
+fn a_layer_that_is_kept_without_its_contents_gets_to_every_output() {
+    let (here, there) = (
+        DockerRegistry::start(Guard::Open),
+        DockerRegistry::start(Guard::Open),
+    );
+    let writes = "if test -e $1/kept.toml; then echo 'kept it'; \
+         else mkdir $1/kept; echo kept > $1/kept/file; fi; printf '[types]\\nlaunch = true\\n' > $1/kept.toml";
+    let (app, buildpack) = (
+        Folder::new(&[("hello.txt", "kept")]),
+        Folder::scripts("keeps", "exit 0", writes),
+    );
+    let (app, buildpack) = (app.text(), buildpack.text());
+    let [first, second] = [&here, &there].map(|registry| format!("{}/kept:1", registry.host()));
+    let arguments = ["build", &app, "--buildpack", &buildpack, "-t", &first];
+    let digest = Machine::alone().run(&arguments).ok().digest();
+
+    // Another machine, which never had the layer.
+    let other = Machine::alone();
+    let layout = other.folder().join("layout").display().to_string();
+    let into_layout = format!("oci:{layout}");
+    let more = ["-t", &second, "-o", "registry", "-o", &into_layout, "--force"];
+    let run = other.run(&[&arguments[..], &more].concat()).ok();
+    assert!(run.all().contains("kept it"), "{run:?}");
+    assert_eq!(run.digest(), digest);
+    for image in [format!("docker://{second}"), format!("{into_layout}:1")] {
+        assert_eq!(Image::read(&image).digest, digest);
+    }
+    let kept = Image::read(&format!("{into_layout}:1")).file("layers/test_keeps/kept/file");
+    assert_eq!(kept.as_deref(), Some("kept\n"));
+    // What is in a layout alone gets to a registry, too.
+    let third = format!("{}/third:1", there.host());
+    let from_layout = [
+        "build",
+        &app,
+        "--buildpack",
+        &buildpack,
+        "-o",
+        &into_layout,
+        "-o",
+        "registry",
+        "-t",
+        &third,
+        "--force",
+    ];
+    let run = Machine::alone().run(&from_layout).ok();
+    assert!(run.all().contains("kept it"), "{run:?}");
+    assert_eq!(Image::read(&format!("docker://{third}")).digest, digest);
+}
+
+#[test]
 fn a_changed_variable_or_buildpack_is_a_change() {
     let fixture = Fixture::new("two-scripts");
     fixture.build(&[]).ok();

@@ -75,11 +75,6 @@ impl DetectPlan {
             .chain(others)
             .any(|require| require.version.as_deref().is_some_and(|text| !text.is_empty()))
     }
-
-    /// Whether any choice requires something.
-    pub fn has_requires(&self) -> bool {
-        !self.requires.is_empty() || self.or.iter().any(|choice| !choice.requires.is_empty())
-    }
 }
 
 impl Require {
@@ -186,7 +181,7 @@ mod tests {
             Some("1")
         );
         assert_eq!(choices[2], PlanSections::default());
-        assert!(plan.has_requires() && !plan.has_top_level_version());
+        assert!(!plan.has_top_level_version());
         assert_eq!(DetectPlan::parse("").unwrap().choices().len(), 1);
     }
 

@@ -1,4 +1,4 @@
-//! `run.toml` and the older `stack.toml`: the run images of a builder (Platform spec, "run.toml").
+//! `run.toml`: the run images of a builder (Platform spec, "run.toml").
 
 use serde::Deserialize;
 
@@ -29,19 +29,6 @@ impl RunImages {
         toml::from_str(text)
     }
 
-    /// Reads the text of a `stack.toml`: one image, in the table `[run-image]`.
-    pub fn parse_stack(text: &str) -> Result<Self, toml::de::Error> {
-        #[derive(Deserialize)]
-        struct Stack {
-            #[serde(rename = "run-image")]
-            run_image: Option<RunImage>,
-        }
-        let stack: Stack = toml::from_str(text)?;
-        Ok(Self {
-            images: stack.run_image.into_iter().collect(),
-        })
-    }
-
     /// The text of a `run.toml`.
     pub fn to_text(&self) -> String {
         let images = self.images.iter().map(|image| {
@@ -65,20 +52,5 @@ mod tests {
         let images = RunImages::parse(text).unwrap();
         assert_eq!(images.images[0].mirrors, ["c/b:1"]);
         assert_eq!(images.to_text(), text);
-    }
-
-    #[test]
-    fn stack_toml_has_one_image() {
-        let images =
-            RunImages::parse_stack("[build-image]\nimage='x'\n[run-image]\nimage='a'\nmirrors=['b']\n")
-                .unwrap();
-        assert_eq!(
-            images.images,
-            [RunImage {
-                image: "a".into(),
-                mirrors: vec!["b".into()]
-            }]
-        );
-        assert!(RunImages::parse_stack("").unwrap().images.is_empty());
     }
 }

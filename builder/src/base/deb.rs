@@ -14,7 +14,7 @@ use crate::base::sink::EntryHeader;
 use crate::base::sink::EntryKind;
 
 /// Memory that an xz decoder may take; Debian's packages need 64 MiB at most.
-const XZ_MEMORY_BYTES_MAX: u64 = 256 << 20;
+pub(super) const XZ_MEMORY_BYTES_MAX: u64 = 256 << 20;
 /// How long one tar may be when it is decompressed.
 const TAR_BYTES_MAX: u64 = 8 << 30;
 /// How long one file of the control tar may be.

@@ -18,6 +18,8 @@ use crate::base::flavour::Flavour;
 use crate::base::lock::Lock;
 use crate::base::mirror::Fetcher;
 use crate::base::mirror::Mirrors;
+use crate::base::place::Lease;
+use crate::base::place::Unfinished;
 use crate::base::record;
 use crate::base::record::Current;
 use crate::base::record::Record;
@@ -77,6 +79,8 @@ pub struct Base {
     pub layer: Option<LayerDescriptor>,
     /// How old the state of the archive is that it was made from.
     pub stale_days: i64,
+    /// As long as one of these is held, the tree stays.
+    pub lease: Lease,
 }
 
 /// The base of `request`. At once if it is there; else it is fetched and made. Nothing that is there is refreshed.
@@ -160,6 +164,9 @@ fn find(request: &BaseRequest) -> Result<Option<Base>, BaseError> {
         return Ok(None);
     };
     let folder = record::base_folder(&request.data_directory, current.lock, request.flavour);
+    let Some(lease) = Lease::take(&folder).map_err(BaseError::file("lock", &folder))? else {
+        return Ok(None);
+    };
     let record = record::read_record(&folder)?;
     let fits = |record: &Record| {
         record.layout == record::LAYOUT
@@ -168,7 +175,7 @@ fn find(request: &BaseRequest) -> Result<Option<Base>, BaseError> {
     };
     Ok(record
         .filter(fits)
-        .map(|record| base_of(request, current, &folder, record)))
+        .map(|record| base_of(request, current, &folder, record, lease)))
 }
 
 /// Whether the base's layer is known and still in the blob store.
@@ -193,7 +200,7 @@ pub fn blobs_in_force(data_directory: &Path, architecture: &str) -> Result<BTree
     Ok(blobs)
 }
 
-fn base_of(request: &BaseRequest, current: Current, folder: &Path, record: Record) -> Base {
+fn base_of(request: &BaseRequest, current: Current, folder: &Path, record: Record, lease: Lease) -> Base {
     Base {
         flavour: request.flavour,
         lock_digest: current.lock,
@@ -202,6 +209,7 @@ fn base_of(request: &BaseRequest, current: Current, folder: &Path, record: Recor
         config: record.config,
         layer: record.layer,
         stale_days: (request.now.0 - current.date.0).max(0) / 86_400,
+        lease,
     }
 }
 
@@ -266,7 +274,7 @@ async fn make(
         let (folder, watcher, cancel) = (folder.clone(), watcher.clone(), cancel.clone());
         move || {
             let unfinished = Unfinished::beside(&folder)?;
-            let assembled = assemble(assembly, &unfinished.0.join("fs"), &*watcher, &cancel)?;
+            let assembled = assemble(assembly, &unfinished.path().join("fs"), &*watcher, &cancel)?;
             let config = image_config(flavour, &lock.architecture, current.lock, assembled.newest);
             let record = Record {
                 layout: record::LAYOUT,
@@ -275,55 +283,20 @@ async fn make(
                 layer: assembled.layer,
                 owner_shift: shift,
             };
-            record::write_record(&unfinished.0, &record)?;
-            unfinished.keep_as(&folder)?;
-            Ok::<_, BaseError>(record)
+            record::write_record(unfinished.path(), &record)?;
+            Ok::<_, BaseError>((record, unfinished.keep_as(&folder)?))
         }
     };
-    let made = tokio::task::spawn_blocking(work)
+    let (record, lease) = tokio::task::spawn_blocking(work)
         .await
         .map_err(|error| BaseError::BrokeOff(error.to_string()))??;
-    Ok(base_of(&request, current, &folder, made))
+    Ok(base_of(&request, current, &folder, record, lease))
 }
 
 fn blobs(data_directory: &Path) -> Result<PathBuf, BaseError> {
     let blobs = data_directory.join("blobs/sha256");
     std::fs::create_dir_all(&blobs).map_err(BaseError::file("make", &blobs))?;
     Ok(blobs)
-}
-
-/// A folder that is not whole yet; removed when it is dropped.
-struct Unfinished(PathBuf);
-
-impl Unfinished {
-    fn beside(folder: &Path) -> Result<Self, BaseError> {
-        let name = folder.file_name().unwrap_or_default().to_string_lossy();
-        let path = folder.with_file_name(format!(".{name}.{}.partial", std::process::id()));
-        // A process of the same number may have died here.
-        remove_tree(&path).map_err(BaseError::file("remove", &path))?;
-        std::fs::create_dir_all(&path).map_err(BaseError::file("make", &path))?;
-        Ok(Self(path))
-    }
-
-    /// Takes the folder's place; a base that was there before (with another owner shift) goes.
-    fn keep_as(self, folder: &Path) -> Result<(), BaseError> {
-        remove_tree(folder).map_err(BaseError::file("remove", folder))?;
-        std::fs::rename(&self.0, folder).map_err(BaseError::file("rename", &self.0))
-    }
-}
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        // After the rename there is nothing left under this name.
-        let _absent = remove_tree(&self.0);
-    }
-}
-
-fn remove_tree(path: &Path) -> io::Result<()> {
-    match std::fs::remove_dir_all(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        removed => removed,
-    }
 }
 
 /// One process at a time makes bases.
@@ -506,7 +479,6 @@ mod tests {
             Ok(LayerDescriptor {
                 blob,
                 diff_id: crate::model::digest::DiffId(digest),
-                tar_size: 5,
             })
         }
     }
@@ -548,6 +520,46 @@ mod tests {
         put_in_force(&data, &lock).unwrap();
         assert_eq!(ensured(request(&data, None), &client).await.unwrap(), base);
         assert_eq!(current_lock(&data, "amd64").unwrap(), Some(lock));
+    }
+
+    #[tokio::test]
+    async fn a_lock_in_force_that_cannot_be_read_is_an_error_and_no_new_base() {
+        let folder = tempfile::tempdir().unwrap();
+        let (client, lock) = small_archive(&folder.path().join("archive"));
+        put_in_force(folder.path(), &lock).unwrap();
+        let path = folder.path().join("bases/amd64.current.json");
+        for broken in ["", "{\"lock\":\"sha25", "{}"] {
+            std::fs::write(&path, broken).unwrap();
+            let error = ensured(request(folder.path(), None), &client).await.unwrap_err();
+            assert_eq!(error.facts().code, "base_record_invalid", "{error}");
+            let error = blobs_in_force(folder.path(), "amd64").unwrap_err();
+            assert!(error.to_string().contains("amd64.current.json"), "{error}");
+        }
+        put_in_force(folder.path(), &lock).unwrap();
+        assert!(ensured(request(folder.path(), None), &client).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_base_that_a_build_uses_stays_when_it_is_made_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (client, lock) = small_archive(&folder.path().join("archive"));
+        let used = ensured(request(folder.path(), Some(lock.clone())), &client)
+            .await
+            .unwrap();
+        let tree = std::fs::File::open(&used.root).unwrap();
+        let has_file = || {
+            rustix::fs::accessat(
+                &tree,
+                "bin/zz",
+                rustix::fs::Access::EXISTS,
+                rustix::fs::AtFlags::empty(),
+            )
+        };
+        let mut shifted = request(folder.path(), Some(lock));
+        shifted.owner_shift = 1;
+        let made = ensured(shifted, &client).await.unwrap();
+        assert_eq!(made.root, used.root);
+        assert!(has_file().is_ok());
     }
 
     struct Warnings(Mutex<Vec<String>>);

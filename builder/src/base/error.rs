@@ -96,6 +96,14 @@ pub enum BaseError {
         /// Why.
         reason: String,
     },
+    /// Which lock is in force cannot be read.
+    #[error("which packages the Debian base is made of cannot be read: `{}`: {reason}", path.display())]
+    CurrentInvalid {
+        /// The file that says so.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// A `.deb` is not as it must be.
     #[error("package {package} cannot be unpacked: {reason}")]
     PackageInvalid {
@@ -164,6 +172,7 @@ impl Failure for BaseError {
                 Facts::platform("base_dependencies_unmet")
             }
             Self::LockInvalid { .. } => Facts::user("base_lock_invalid"),
+            Self::CurrentInvalid { .. } => Facts::platform("base_record_invalid"),
             Self::PackageInvalid { .. } | Self::FileClash { .. } => Facts::platform("base_package_invalid"),
             Self::File { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 Facts::platform("disk_full")

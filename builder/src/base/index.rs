@@ -1,6 +1,7 @@
 //! The archive's list of packages: parsed from `Packages.xz`, the newest version of each name, and who provides what.
 
 use std::collections::HashMap;
+use std::io;
 use std::io::BufRead;
 use std::io::BufReader;
 use std::io::Read;
@@ -8,7 +9,10 @@ use std::io::Read;
 use deb822_fast::Deb822;
 use deb822_fast::Paragraph;
 use debversion::Version;
+use liblzma::read::XzDecoder;
+use liblzma::stream::Stream;
 
+use crate::base::deb::XZ_MEMORY_BYTES_MAX;
 use crate::base::error::BaseError;
 use crate::base::lock::Archive;
 use crate::base::relation;
@@ -87,7 +91,15 @@ impl Index {
     ) -> Result<Self, BaseError> {
         let mut index = Self::default();
         for (suite, list) in lists {
-            let plain = liblzma::read::XzDecoder::new(list).take(INDEX_BYTES_MAX);
+            let stream = Stream::new_stream_decoder(XZ_MEMORY_BYTES_MAX, 0);
+            let stream = stream.map_err(|error| BaseError::IndexInvalid {
+                suite: suite.name.to_owned(),
+                reason: error.to_string(),
+            })?;
+            let plain = Bounded {
+                inner: XzDecoder::new_stream(list, stream),
+                bytes_left: INDEX_BYTES_MAX,
+            };
             index.add_list(suite, BufReader::with_capacity(1 << 20, plain), cancel)?;
         }
         index.find_provided();
@@ -158,6 +170,21 @@ impl Index {
         for (name, _, provided) in rows {
             self.provided.entry(name).or_default().push(provided);
         }
+    }
+}
+
+/// A list that is an error when it has more bytes; cut at the limit, it would pass for the whole.
+struct Bounded<R> {
+    inner: R,
+    bytes_left: u64,
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        let left = self.bytes_left.checked_sub(count as u64);
+        self.bytes_left = left.ok_or_else(|| io::Error::other("it is longer than any list may be"))?;
+        Ok(count)
     }
 }
 
@@ -248,6 +275,44 @@ pub(super) mod tests {
             assert_eq!(package.version.to_string(), "3.5.1-1+deb13u2");
             assert_eq!(package.archive, Archive::Security);
         }
+    }
+
+    #[test]
+    fn a_list_that_is_too_long_is_no_list() {
+        let paragraph = |name: &str| {
+            let digest = Digest::of(name.as_bytes()).hex();
+            format!(
+                "Package: {name}\nVersion: 1\nArchitecture: amd64\nFilename: f\nSize: 1\nSHA256: {digest}\n\n"
+            )
+        };
+        let list = paragraph("a") + &paragraph("b");
+        for (short_of, is_good) in [(0, true), (1, false), (paragraph("b").len(), false)] {
+            let bounded = Bounded {
+                inner: list.as_bytes(),
+                bytes_left: (list.len() - short_of) as u64,
+            };
+            let read = Index::default().add_list(
+                SUITES[0],
+                BufReader::with_capacity(16, bounded),
+                &Cancel::default(),
+            );
+            assert_eq!(read.is_ok(), is_good, "{short_of}: {read:?}");
+        }
+    }
+
+    #[test]
+    fn a_list_that_needs_too_much_memory_is_refused() {
+        let mut options = liblzma::stream::LzmaOptions::new_preset(0).unwrap();
+        options.dict_size(u32::try_from(XZ_MEMORY_BYTES_MAX).unwrap() * 2);
+        let mut filters = liblzma::stream::Filters::new();
+        filters.lzma2(&options);
+        let stream = Stream::new_stream_encoder(&filters, liblzma::stream::Check::Crc64).unwrap();
+        let mut xz = liblzma::write::XzEncoder::new_stream(Vec::new(), stream);
+        xz.write_all(b"Package: a\n").unwrap();
+        let error =
+            Index::read([(SUITES[0], xz.finish().unwrap().as_slice())], &Cancel::default()).unwrap_err();
+        assert!(matches!(error, BaseError::IndexInvalid { .. }), "{error}");
+        assert!(!error.to_string().contains("lacks a field"), "{error}");
     }
 
     #[test]

@@ -6,6 +6,7 @@ pub mod lock;
 pub mod mirror;
 pub mod sink;
 pub mod layer;
+pub mod place;
 pub mod error;
 
 mod resolve;

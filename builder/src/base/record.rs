@@ -1,6 +1,8 @@
 //! What is written down of a base that was made, so that the next build finds it at once.
 
+use std::fs::File;
 use std::io;
+use std::io::Read as _;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -13,6 +15,7 @@ use crate::base::lock::Lock;
 use crate::model::descriptor::LayerDescriptor;
 use crate::model::digest::Digest;
 use crate::model::timestamp::Timestamp;
+use crate::oci::temporary::write_atomically;
 
 /// Where the record is, beside the tree `fs`.
 const FILE: &str = "base.json";
@@ -56,9 +59,11 @@ pub(super) fn base_folder(data_directory: &Path, lock: Digest, flavour: Flavour)
     lock_folder(data_directory, lock).join(flavour.name())
 }
 
-/// The record in a base's folder, if the base is there.
+/// The record in a base's folder, if the base is there. One that does not parse (another version's) counts as absent:
+/// the base is made again, of the same packages.
 pub(super) fn read_record(folder: &Path) -> Result<Option<Record>, BaseError> {
-    read_json(&folder.join(FILE))
+    let bytes = read(&folder.join(FILE))?;
+    Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
 }
 
 /// Writes the record into a base's folder.
@@ -66,9 +71,18 @@ pub(super) fn write_record(folder: &Path, record: &Record) -> Result<(), BaseErr
     write_json(&folder.join(FILE), record)
 }
 
-/// The lock in force, if one is.
+/// The lock in force, if one is. One that does not parse is an error: taken for absent, the base would be another one
+/// without anybody having asked for it.
 pub(super) fn read_current(data_directory: &Path, architecture: &str) -> Result<Option<Current>, BaseError> {
-    read_json(&bases(data_directory).join(format!("{architecture}.{CURRENT}")))
+    let path = current_path(data_directory, architecture);
+    let Some(bytes) = read(&path)? else {
+        return Ok(None);
+    };
+    let parsed = serde_json::from_slice(&bytes);
+    parsed.map(Some).map_err(|error| BaseError::CurrentInvalid {
+        path,
+        reason: error.to_string(),
+    })
 }
 
 /// Puts a lock in force, and keeps its text.
@@ -78,10 +92,7 @@ pub(super) fn write_current(data_directory: &Path, lock: &Lock) -> Result<(), Ba
         lock: lock.digest(),
         date: lock.date,
     };
-    write_json(
-        &bases(data_directory).join(format!("{}.{CURRENT}", lock.architecture)),
-        &current,
-    )
+    write_json(&current_path(data_directory, &lock.architecture), &current)
 }
 
 /// Writes a lock's text beside the bases that are made of it.
@@ -99,28 +110,24 @@ pub(super) fn read_lock(data_directory: &Path, digest: Digest) -> Result<Lock, B
     Lock::parse(&text)
 }
 
+fn current_path(data_directory: &Path, architecture: &str) -> PathBuf {
+    bases(data_directory).join(format!("{architecture}.{CURRENT}"))
+}
+
 fn lock_path(data_directory: &Path, digest: Digest) -> PathBuf {
     lock_folder(data_directory, digest).join("lock.toml")
 }
 
-/// What does not parse (another version's) counts as absent: it is made again.
-fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, BaseError> {
-    let is_small = match std::fs::metadata(path) {
-        Ok(metadata) => metadata.len() <= BYTES_MAX,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-        Err(source) => {
-            return Err(BaseError::File {
-                what: "read",
-                path: path.to_owned(),
-                source,
-            });
-        }
+/// At most [`BYTES_MAX`] bytes of a file, if it is there.
+fn read(path: &Path) -> Result<Option<Vec<u8>>, BaseError> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(BaseError::file("read", path))?,
     };
-    if !is_small {
-        return Ok(None);
-    }
-    let text = std::fs::read(path).map_err(BaseError::file("read", path))?;
-    Ok(serde_json::from_slice(&text).ok())
+    let mut bytes = Vec::new();
+    let read = file.take(BYTES_MAX).read_to_end(&mut bytes);
+    read.map_err(BaseError::file("read", path))?;
+    Ok(Some(bytes))
 }
 
 fn write_json(path: &Path, value: &impl Serialize) -> Result<(), BaseError> {
@@ -131,7 +138,5 @@ fn write_json(path: &Path, value: &impl Serialize) -> Result<(), BaseError> {
 fn write(path: &Path, bytes: &[u8]) -> Result<(), BaseError> {
     let folder = path.parent().unwrap_or(path);
     std::fs::create_dir_all(folder).map_err(BaseError::file("make", folder))?;
-    let partial = path.with_extension(format!("{}.partial", std::process::id()));
-    std::fs::write(&partial, bytes).map_err(BaseError::file("write", &partial))?;
-    std::fs::rename(&partial, path).map_err(BaseError::file("rename", partial))
+    write_atomically(path, bytes).map_err(BaseError::file("write", path))
 }

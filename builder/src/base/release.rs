@@ -74,6 +74,12 @@ pub fn read_release(
     read_signed(suite, &signed, architecture, now)
 }
 
+/// The date of an `InRelease` that was believed before; none if it has none.
+pub(super) fn date_of(text: &str) -> Option<Timestamp> {
+    let date = text.lines().find_map(|line| line.strip_prefix("Date: "))?;
+    read_date(date)
+}
+
 fn read_signed(suite: Suite, text: &str, architecture: &str, now: Timestamp) -> Result<Release, BaseError> {
     let invalid = |reason: String| BaseError::ReleaseInvalid {
         suite: suite.name.to_owned(),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io;
 use std::path::Path;
 
 use crate::base::closure::close;
@@ -15,13 +16,14 @@ use crate::base::mirror::Fetcher;
 use crate::base::release::Release;
 use crate::base::release::SUITES;
 use crate::base::release::Suite;
+use crate::base::release::date_of;
 use crate::base::release::read_release;
 use crate::model::timestamp::Timestamp;
 
 /// How long an `InRelease` may be; today they are below 150 KB.
 const IN_RELEASE_BYTES_MAX: u64 = 8 << 20;
 
-/// Makes a lock of what the archive has now. `folder` keeps the last `InRelease` of each suite, for people to look at.
+/// Makes a lock of what the archive has now. `folder` keeps the last `InRelease` of each suite, and none that is older is believed.
 pub(super) async fn resolve(
     fetcher: Fetcher<'_>,
     folder: &Path,
@@ -75,10 +77,30 @@ async fn fetch_release(
         fetcher.mirrors.root(suite.archive),
         suite.name
     );
+    let newest = folder.join(format!("{}.InRelease.newest", suite.name));
+    fetcher.fetch_unknown(url, IN_RELEASE_BYTES_MAX, &newest).await?;
+    let text = std::fs::read_to_string(&newest).map_err(BaseError::file("read", &newest))?;
+    let release = read_release(suite, &text, architecture, now)?;
+    keep_release(suite, release.date, &newest, folder)?;
+    Ok(release)
+}
+
+/// Keeps an `InRelease` that is believed, unless an older one takes the place of a newer: a mirror that holds back
+/// signed security updates would look like that.
+fn keep_release(suite: Suite, date: Timestamp, fetched: &Path, folder: &Path) -> Result<(), BaseError> {
     let path = folder.join(format!("{}.InRelease", suite.name));
-    fetcher.fetch_unknown(url, IN_RELEASE_BYTES_MAX, &path).await?;
-    let text = std::fs::read_to_string(&path).map_err(BaseError::file("read", path))?;
-    read_release(suite, &text, architecture, now)
+    let last = match std::fs::read_to_string(&path) {
+        Ok(text) => date_of(&text),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(BaseError::file("read", path)(error)),
+    };
+    match last {
+        Some(last) if date < last => Err(BaseError::ReleaseUntimely {
+            suite: suite.name.to_owned(),
+            reason: format!("it is of {date}, and the last one that was used is of {last}"),
+        }),
+        _ => std::fs::rename(fetched, &path).map_err(BaseError::file("rename", fetched)),
+    }
 }
 
 fn choose(index: &Index) -> Result<Vec<LockedPackage>, BaseError> {
@@ -108,5 +130,34 @@ fn lock_package(package: &Package, flavours: Vec<Flavour>) -> LockedPackage {
         size: package.size,
         digest: package.digest,
         flavours,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::failure::Failure as _;
+
+    #[test]
+    fn an_older_release_is_not_believed_after_a_newer_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = include_str!("../../../testdata/base/trixie-security.InRelease");
+        let date = date_of(text).unwrap();
+        assert_eq!(date.to_string(), "2026-11-21T00:53:03Z");
+        let (fetched, kept) = (
+            folder.path().join("fetched"),
+            folder.path().join("trixie-security.InRelease"),
+        );
+        for (date, code) in [
+            (date, None),
+            (date, None),
+            (Timestamp(date.0 - 1), Some("base_release_expired")),
+            (Timestamp(date.0 + 1), None),
+        ] {
+            std::fs::write(&fetched, text).unwrap();
+            let outcome = keep_release(SUITES[2], date, &fetched, folder.path());
+            assert_eq!(outcome.err().map(|error| error.facts().code), code, "{date}");
+            assert_eq!(std::fs::read_to_string(&kept).unwrap(), text);
+        }
     }
 }

@@ -155,8 +155,13 @@ pub fn process_types(built: &Built) -> Result<Vec<ProcessType>, MetadataError> {
         .map_err(|source| MetadataError::ProcessType { source })
 }
 
-/// The cached layers of each buildpack. One without contents is not cached.
-pub fn cached_layers(built: &Built, digests: &LayerDigests) -> Result<Vec<BuildpackLayers>, MetadataError> {
+/// The cached layers of each buildpack, as the reference records them; for the comparison with its recorded builds. One
+/// without contents is not cached.
+#[cfg(test)]
+pub(super) fn cached_layers(
+    built: &Built,
+    digests: &LayerDigests,
+) -> Result<Vec<BuildpackLayers>, MetadataError> {
     of_each_buildpack(
         built,
         |layer| layer.types.cache && layer.has_directory,

@@ -44,6 +44,4 @@ pub struct LayerDescriptor {
     pub blob: Descriptor,
     /// The digest of the tar before compression.
     pub diff_id: DiffId,
-    /// The length of the tar before compression, in bytes.
-    pub tar_size: u64,
 }

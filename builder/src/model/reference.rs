@@ -94,19 +94,6 @@ impl ImageReference {
             ..self.clone()
         }
     }
-
-    /// The same repository at another tag, without a digest.
-    pub fn with_tag(&self, tag: &str) -> Result<Self, ReferenceError> {
-        check_tag(tag).map_err(|why| ReferenceError {
-            text: shortened(tag),
-            why,
-        })?;
-        Ok(Self {
-            tag: Some(tag.to_owned()),
-            digest: None,
-            ..self.clone()
-        })
-    }
 }
 
 impl FromStr for ImageReference {

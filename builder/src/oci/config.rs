@@ -106,11 +106,6 @@ impl ImageConfig {
         object(self.settings(), "Labels").insert(key.to_owned(), value.into());
     }
 
-    /// Removes a label.
-    pub fn remove_label(&mut self, key: &str) {
-        object(self.settings(), "Labels").remove(key);
-    }
-
     /// The environment as `NAME=VALUE`, in order.
     pub fn env(&self) -> Vec<&str> {
         self.setting("Env")
@@ -152,11 +147,6 @@ impl ImageConfig {
         self.settings().insert("WorkingDir".to_owned(), path.into());
     }
 
-    /// Sets the user, as a name or number with perhaps `:GROUP`.
-    pub fn set_user(&mut self, user: &str) {
-        self.settings().insert("User".to_owned(), user.into());
-    }
-
     /// Sets the time of the image and of its whole history.
     pub fn set_created(&mut self, created: Timestamp) {
         let created = Value::from(created.to_string());
@@ -194,19 +184,6 @@ impl ImageConfig {
         array(object(&mut self.0, "rootfs"), "diff_ids").push(diff_id.to_string().into());
     }
 
-    /// Puts other layers under the topmost ones: the lowest `replaced` layers and their history make way (rebase).
-    pub fn replace_base_layers(&mut self, replaced: usize, base: &Self) -> Result<(), ConfigError> {
-        let mut base = base.clone();
-        base.normalise_base()?;
-        let base_ids = array_of(base.0.get("rootfs").and_then(|rootfs| rootfs.get("diff_ids")));
-        let base_history = array_of(base.0.get("history"));
-        let ids = array(object(&mut self.0, "rootfs"), "diff_ids");
-        ids.splice(..replaced.min(ids.len()), base_ids);
-        let history = array(&mut self.0, "history");
-        history.splice(..replaced.min(history.len()), base_history);
-        Ok(())
-    }
-
     fn setting(&self, key: &str) -> Option<&Value> {
         self.0.get("config")?.get(key).filter(|value| !value.is_null())
     }
@@ -238,10 +215,6 @@ fn array<'map>(map: &'map mut Map<String, Value>, key: &str) -> &'map mut Vec<Va
         Value::Array(items) => items,
         _ => unreachable!("the value was made a list above"),
     }
-}
-
-fn array_of(value: Option<&Value>) -> Vec<Value> {
-    value.and_then(Value::as_array).cloned().unwrap_or_default()
 }
 
 fn is_absent_or(value: Option<&Value>, check: impl Fn(&Value) -> bool) -> bool {
@@ -311,23 +284,6 @@ mod tests {
         let mut config = ImageConfig::parse(BASE.replace(r#","empty_layer":true"#, "").as_bytes()).unwrap();
         config.normalise_base().unwrap();
         assert_eq!(config.as_json()["history"], json!([{}]));
-    }
-
-    #[test]
-    fn a_rebase_replaces_the_lowest_layers() {
-        let mut app = ImageConfig::parse(BASE.as_bytes()).unwrap();
-        app.normalise_base().unwrap();
-        app.push_layer(DiffId(Digest::of(b"app")), "app");
-        let mut base = ImageConfig::empty("linux", "amd64");
-        for layer in [&b"1"[..], b"2"] {
-            base.push_layer(DiffId(Digest::of(layer)), "base");
-        }
-        app.replace_base_layers(1, &base).unwrap();
-        let expected: Vec<_> = [&b"1"[..], b"2", b"app"]
-            .map(|layer| DiffId(Digest::of(layer)))
-            .into();
-        assert_eq!(app.diff_ids().unwrap(), expected);
-        assert_eq!(app.as_json()["history"].as_array().unwrap().len(), 3);
     }
 
     #[test]

@@ -12,3 +12,4 @@ pub mod manifest;
 pub mod layout;
 pub mod validate;
 pub mod temporary;
+pub mod removal;

@@ -123,6 +123,11 @@ pub fn write_expendable(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write_and_rename(path, bytes, |_| Ok(()))
 }
 
+/// Waits until all of the file system that `path` is on is on the disk: what is made in a tree, before it gets its name.
+pub fn sync_file_system(path: &Path) -> io::Result<()> {
+    Ok(rustix::fs::syncfs(File::open(path)?)?)
+}
+
 fn write_and_rename(path: &Path, bytes: &[u8], sync: impl Fn(&File) -> io::Result<()>) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
     let (mut file, temporary) = TemporaryFile::create(directory)?;

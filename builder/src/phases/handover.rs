@@ -34,7 +34,6 @@ use crate::store::caches::Cache;
 use crate::store::caches::Pending;
 use crate::store::caches::State;
 use crate::store::caches::record::CachedLayer;
-use crate::store::embedded::Embedded;
 
 /// The trust scope of what the command line builds.
 pub(super) const SCOPE: &str = "default";
@@ -151,7 +150,6 @@ pub(super) struct Sandbox {
     pub(super) state: Option<State>,
     pub(super) pending: Pending,
     pub(super) bases: Bases,
-    pub(super) embedded: Embedded,
     pub(super) rung: String,
     /// Whether what was copied is what was hashed; else the build must not answer for its key.
     pub(super) is_settled: bool,

@@ -1,5 +1,7 @@
 //! Phase 6: sends the image to its outputs, blobs first and the manifest last, and keeps the receipt.
 
+use std::path::PathBuf;
+
 use futures::StreamExt as _;
 use futures::TryStreamExt as _;
 use futures::stream;
@@ -23,7 +25,9 @@ use crate::phases::handover::NextState;
 use crate::phases::handover::SCOPE;
 use crate::phases::handover::Tools;
 use crate::registry::error::RegistryError;
+use crate::registry::push::Pushed as HowPushed;
 use crate::store::error::StoreError;
+use crate::store::pushed::Pushed;
 
 /// States of more trees than this are made one tree.
 const DEPTH_MAX: usize = 8;
@@ -71,20 +75,15 @@ pub async fn publish_image(
     for output in &request.outputs {
         tools.cancel.check()?;
         match output {
-            Output::Registry(reference) => push(&image, reference, tools).await?,
+            Output::Registry(reference) => push(&image, reference, request, tools).await?,
             Output::Layout { directory, name } => {
-                tokio::task::block_in_place(|| {
-                    write_layout(
-                        &image,
-                        &Layout::open_or_create(directory)?,
-                        name.as_deref(),
-                        tools,
-                    )
-                })?;
+                let layout = tokio::task::block_in_place(|| Layout::open_or_create(directory))?;
+                write(&image, &layout, name.as_deref(), request, tools).await?;
             }
             Output::Local(name) => {
                 let images = tools.store.images()?;
-                tokio::task::block_in_place(|| write_layout(&image, images.layout(), Some(name), tools))?;
+                let _kept = tokio::task::block_in_place(|| images.keep_all())?;
+                write(&image, images.layout(), Some(name), request, tools).await?;
             }
         }
     }
@@ -109,22 +108,15 @@ fn keep_cache(next: NextState, tools: &Tools<'_>) {
     }
 }
 
-async fn push(image: &Image, reference: &ImageReference, tools: &Tools<'_>) -> Result<(), PublishError> {
-    let blobs = tools.store.blobs()?;
-    let mut all: Vec<&Descriptor> = image.layers.iter().map(|layer| &layer.descriptor.blob).collect();
-    all.push(&image.config);
-    all.sort_by_key(|blob| blob.digest);
-    all.dedup_by_key(|blob| blob.digest);
-    stream::iter(all)
-        .map(|blob| {
-            let path = blobs.path(&blob.digest);
-            async move {
-                tools
-                    .registry
-                    .push_blob(reference, blob, &path, None, tools.watcher.as_ref(), tools.cancel)
-                    .await
-            }
-        })
+async fn push(
+    image: &Image,
+    reference: &ImageReference,
+    request: &BuildRequest,
+    tools: &Tools<'_>,
+) -> Result<(), PublishError> {
+    let pushed = &tools.store.pushed(SCOPE, reference.registry())?;
+    stream::iter(blobs_of(image))
+        .map(|blob| push_blob(blob, reference, request, pushed, tools))
         .buffer_unordered(UPLOADS)
         .try_collect::<Vec<_>>()
         .await?;
@@ -136,31 +128,106 @@ async fn push(image: &Image, reference: &ImageReference, tools: &Tools<'_>) -> R
     Ok(())
 }
 
-fn write_layout(
+async fn push_blob(
+    blob: &Descriptor,
+    reference: &ImageReference,
+    request: &BuildRequest,
+    pushed: &Pushed,
+    tools: &Tools<'_>,
+) -> Result<(), PublishError> {
+    let (registry, events, cancel) = (tools.registry, tools.watcher.as_ref(), tools.cancel);
+    let known = pushed.repository(&blob.digest);
+    let sent = match holder_of(blob, request, tools)? {
+        Holder::File(path) => {
+            let mount_from = known.as_deref();
+            registry
+                .push_blob(reference, blob, &path, mount_from, events, cancel)
+                .await
+        }
+        Holder::Registry(from) => registry.copy_blob(from, reference, blob, events, cancel).await,
+    };
+    if let Err(RegistryError::Broken { .. }) = sent {
+        // The next build makes it again.
+        tools.store.blobs()?.discard(&blob.digest)?;
+    }
+    if sent? == HowPushed::Uploaded || known.is_none() {
+        // What cannot be noted is uploaded to the next repository.
+        let _unnoted = pushed.remember(&blob.digest, reference.repository());
+    }
+    Ok(())
+}
+
+async fn write(
     image: &Image,
     layout: &Layout,
     name: Option<&str>,
+    request: &BuildRequest,
     tools: &Tools<'_>,
 ) -> Result<(), PublishError> {
-    let blobs = tools.store.blobs()?;
-    for blob in image
-        .layers
-        .iter()
-        .map(|layer| &layer.descriptor.blob)
-        .chain([&image.config])
-    {
+    for blob in blobs_of(image) {
         tools.cancel.check()?;
-        if !layout.contains(blob) {
-            layout.add_blob(blob, &blobs.path(&blob.digest))?;
+        if layout.contains(blob) {
+            continue;
         }
+        let path = match holder_of(blob, request, tools)? {
+            Holder::File(path) => path,
+            Holder::Registry(from) => {
+                let path = tools.store.blobs()?.path(&blob.digest);
+                let events = tools.watcher.as_ref();
+                tools
+                    .registry
+                    .blob(from, blob, &path, events, tools.cancel)
+                    .await?;
+                path
+            }
+        };
+        tokio::task::block_in_place(|| layout.add_blob(blob, &path))?;
     }
-    layout.add_bytes(&image.descriptor, &image.manifest)?;
     let platform = Platform {
         os: "linux".to_owned(),
         architecture: image.architecture.clone(),
         variant: None,
     };
-    Ok(layout.set(name, &image.descriptor, Some(platform))?)
+    Ok(tokio::task::block_in_place(|| {
+        layout.add_bytes(&image.descriptor, &image.manifest)?;
+        layout.set(name, &image.descriptor, Some(platform))
+    })?)
+}
+
+/// What an image needs beside its manifest, each blob once.
+fn blobs_of(image: &Image) -> Vec<&Descriptor> {
+    let layers = image.layers.iter().map(|layer| &layer.descriptor.blob);
+    let mut blobs: Vec<&Descriptor> = layers.chain([&image.config]).collect();
+    blobs.sort_by_key(|blob| blob.digest);
+    blobs.dedup_by_key(|blob| blob.digest);
+    blobs
+}
+
+/// Who has the bytes of a blob.
+enum Holder<'a> {
+    File(PathBuf),
+    Registry(&'a ImageReference),
+}
+
+/// Mostly the store. But a layer that a buildpack kept without its contents is the previous image's, and that one is in
+/// the first output, which another machine may have written.
+fn holder_of<'a>(
+    blob: &Descriptor,
+    request: &'a BuildRequest,
+    tools: &Tools<'_>,
+) -> Result<Holder<'a>, PublishError> {
+    let blobs = tools.store.blobs()?;
+    if blobs.contains(blob) {
+        return Ok(Holder::File(blobs.path(&blob.digest)));
+    }
+    Ok(match request.outputs.first() {
+        Some(Output::Registry(reference)) => Holder::Registry(reference),
+        Some(Output::Layout { directory, .. }) => {
+            Holder::File(Layout::open(directory)?.blob_path(&blob.digest))
+        }
+        Some(Output::Local(_)) => Holder::File(tools.store.images()?.layout().blob_path(&blob.digest)),
+        None => Holder::File(blobs.path(&blob.digest)),
+    })
 }
 
 fn receipt_of(image: &Image, request: &BuildRequest) -> Receipt {

@@ -101,6 +101,14 @@ pub enum RegistryError {
         /// What came.
         found: Digest,
     },
+    /// A file that was to be sent is not the blob that it should be.
+    #[error("the blob `{}` is broken: its bytes have the digest {found}", path.display())]
+    Broken {
+        /// The blob's file.
+        path: PathBuf,
+        /// The digest of its bytes.
+        found: Digest,
+    },
     /// More bytes than a manifest or blob of its kind may have.
     #[error("{what} is longer than {limit} bytes")]
     TooLarge {
@@ -222,6 +230,7 @@ impl Failure for RegistryError {
                 Facts::platform("registry_error")
             }
             Self::DigestMismatch { .. } => Facts::platform("registry_digest_mismatch"),
+            Self::Broken { .. } => Facts::platform("blob_broken"),
             Self::NoPlatform { .. } => Facts::user("image_platform_missing"),
             Self::Credentials { .. } => Facts::user("registry_credentials_invalid"),
             Self::File { source, .. } if source.kind() == io::ErrorKind::StorageFull => {

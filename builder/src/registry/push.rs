@@ -67,6 +67,23 @@ enum From<'a> {
     Registry(&'a ImageReference),
 }
 
+impl From<'_> {
+    /// The failure when the bytes have another digest than the blob's.
+    fn mismatch(self, blob: &Descriptor, found: Digest) -> RegistryError {
+        match self {
+            Self::File(path) => RegistryError::Broken {
+                path: path.to_owned(),
+                found,
+            },
+            Self::Registry(source) => RegistryError::DigestMismatch {
+                what: format!("{}@{}", source.name(), blob.digest),
+                expected: blob.digest,
+                found,
+            },
+        }
+    }
+}
+
 impl Registry {
     /// Checks that the repository may be written to, by opening an upload and taking it back.
     pub async fn check_push(&self, reference: &ImageReference) -> Result<(), RegistryError> {
@@ -210,13 +227,15 @@ impl Registry {
         let url = match self.open_upload(reference, mount).await {
             Ok(Opened::Mounted) => return Ok(Pushed::Mounted),
             Ok(Opened::Upload(url)) => url,
-            // The source of the mount may be closed to us; the target need not be.
-            Err(RegistryError::Unauthorized { .. } | RegistryError::Denied { .. }) if mount.is_some() => {
-                match self.open_upload(reference, None).await? {
-                    Opened::Mounted => return Ok(Pushed::Mounted),
-                    Opened::Upload(url) => url,
-                }
-            }
+            // The source of the mount may be closed to us, or gone; the target need not be.
+            Err(
+                RegistryError::Unauthorized { .. }
+                | RegistryError::Denied { .. }
+                | RegistryError::NotFound { .. },
+            ) if mount.is_some() => match self.open_upload(reference, None).await? {
+                Opened::Mounted => return Ok(Pushed::Mounted),
+                Opened::Upload(url) => url,
+            },
             Err(error) => return Err(error),
         };
         self.upload(reference, blob, from, url, events)
@@ -256,12 +275,7 @@ impl Registry {
         let send = self.send_to(reference, &scopes, &url, Tries::One, build);
         let response = report(&transfer, blob, reference, events, send).await;
         if let Some(found) = transfer.mismatch() {
-            let what = format!("{from:?}");
-            return Err(RegistryError::DigestMismatch {
-                what,
-                expected: blob.digest,
-                found,
-            });
+            return Err(from.mismatch(blob, found));
         }
         let response = response?;
         if response.status().is_success() {

@@ -17,9 +17,9 @@ use rustix::fs::FlockOperation;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
 
+use crate::oci::removal;
 use crate::sandbox::cgroup;
 use crate::sandbox::error::SandboxError;
-use crate::sandbox::tree;
 
 /// Holds creation and the janitor apart: a directory is never seen without its lock taken.
 const JANITOR_LOCK: &str = ".lock";
@@ -160,7 +160,7 @@ fn remove_directory(directory: &Path) -> io::Result<()> {
             cgroup::remove_dying(path)?;
         }
     }
-    tree::remove(directory)
+    removal::remove(directory)
 }
 
 /// A folder that was not there before.

@@ -16,13 +16,13 @@ use rustix::fs::OFlags;
 use rustix::fs::ResolveFlags;
 use rustix::io::Errno;
 
+use crate::oci::removal;
 use crate::sandbox::command_process;
 use crate::sandbox::linux;
 use crate::sandbox::message::Answer;
 use crate::sandbox::message::FileRequest;
 use crate::sandbox::message::Start;
 use crate::sandbox::socket::Socket;
-use crate::sandbox::tree;
 
 /// Does the call, answers, and ends.
 pub(crate) fn main(start: &Start, request: &FileRequest, answer: &Socket, descriptors: Vec<OwnedFd>) -> ! {
@@ -58,7 +58,7 @@ fn act(request: &FileRequest, descriptors: Vec<OwnedFd>) -> io::Result<Option<Ow
         }
         FileRequest::MakeDirectory { path } => fs::create_dir_all(path).map(|()| None),
         FileRequest::Rename { from, to } => fs::rename(from, to).map(|()| None),
-        FileRequest::Remove { path } => tree::remove(Path::new(path)).map(|()| None),
+        FileRequest::Remove { path } => removal::remove(Path::new(path)).map(|()| None),
     }
 }
 

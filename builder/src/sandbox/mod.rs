@@ -36,7 +36,6 @@ mod running;
 mod socket;
 mod step;
 mod syscalls;
-mod tree;
 mod turn;
 
 use crate::sandbox::error::SandboxError;

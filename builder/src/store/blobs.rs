@@ -68,6 +68,15 @@ impl Blobs {
         fs::metadata(self.path(&blob.digest)).is_ok_and(|found| found.is_file() && found.len() == blob.size)
     }
 
+    /// Removes a blob whose bytes are not what its digest says, so that it is made again.
+    pub fn discard(&self, digest: &Digest) -> Result<(), StoreError> {
+        let path = self.path(digest);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other.map_err(StoreError::file("remove", &path)),
+        }
+    }
+
     /// Gives a temporary file its place. Its bytes must be known to be the blob's: they were hashed when they were
     /// written, as `oci::layer` does.
     pub fn commit(&self, temporary: TemporaryFile, blob: &Descriptor) -> Result<PathBuf, StoreError> {

@@ -2,12 +2,17 @@
 
 use std::fs;
 use std::io;
+use std::io::Read as _;
 use std::path::Path;
 use std::path::PathBuf;
 
 use crate::model::failure::Facts;
 use crate::model::failure::Failure;
 use crate::oci::temporary::TemporaryFolder;
+use crate::oci::temporary::sync_file_system;
+
+/// What the launcher is called in the archive.
+const LAUNCHER: &str = "launcher";
 
 static PACKED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/embedded.tar.zst"));
 
@@ -60,15 +65,24 @@ impl Embedded {
         Ok(Self { directory })
     }
 
-    /// The launcher, a static program.
-    pub fn launcher(&self) -> PathBuf {
-        self.directory.join("launcher")
-    }
-
     /// A shipped buildpack's folder.
     pub fn buildpack(&self, name: &str) -> PathBuf {
         self.directory.join("buildpacks").join(name)
     }
+}
+
+/// The launcher, a static program: as it is carried, whatever became of the disk since it was laid out.
+pub fn launcher() -> io::Result<Vec<u8>> {
+    let mut archive = tar::Archive::new(zstd::Decoder::new(PACKED)?);
+    for entry in archive.entries()? {
+        let mut entry = entry?;
+        if entry.path_bytes().as_ref() == LAUNCHER.as_bytes() {
+            let mut bytes = Vec::new();
+            entry.read_to_end(&mut bytes)?;
+            return Ok(bytes);
+        }
+    }
+    Err(io::Error::from(io::ErrorKind::NotFound))
 }
 
 fn unpack(temporary: TemporaryFolder, directory: &Path) -> io::Result<()> {
@@ -86,6 +100,8 @@ fn unpack(temporary: TemporaryFolder, directory: &Path) -> io::Result<()> {
             make_readable(&folder.join(&part).join("bin"))?;
         }
     }
+    // Under its name it is taken to be whole.
+    sync_file_system(folder)?;
     match temporary.persist(directory) {
         // Another packhorse was faster.
         Err(_) if directory.is_dir() => Ok(()),
@@ -107,7 +123,7 @@ mod tests {
     fn what_is_carried_is_laid_out_once() {
         let root = tempfile::tempdir().unwrap();
         let embedded = Embedded::lay_out(root.path()).unwrap();
-        assert!(embedded.launcher().is_file());
+        assert!(launcher().unwrap().starts_with(b"\x7fELF"));
         for name in BUILDPACKS {
             assert!(embedded.buildpack(name).join("bin/detect").is_file(), "{name}");
             assert!(

@@ -10,9 +10,7 @@ use crate::oci::layout::Layout;
 use crate::oci::layout::LayoutError;
 use crate::oci::manifest::Document;
 use crate::oci::manifest::IndexEntry;
-use crate::oci::manifest::Platform;
 use crate::store::Store;
-use crate::store::blobs::Blobs;
 use crate::store::error::StoreError;
 use crate::store::locks::Lock;
 
@@ -22,6 +20,12 @@ pub struct Images {
     layout: Layout,
     lock: std::path::PathBuf,
     directory: std::path::PathBuf,
+}
+
+/// While this is held, no blob of an image is removed.
+#[derive(Debug)]
+pub struct ImagesKept {
+    _lock: Lock,
 }
 
 impl Store {
@@ -53,24 +57,11 @@ impl Images {
         Ok(self.layout.index()?.manifests)
     }
 
-    /// Keeps an image under a name. `parts` are its configuration and other small blobs, its layers come from `blobs`.
-    pub fn put(
-        &self,
-        name: &str,
-        manifest: (&Descriptor, &[u8]),
-        platform: Option<Platform>,
-        parts: &[(&Descriptor, &[u8])],
-        layers: (&[Descriptor], &Blobs),
-    ) -> Result<(), StoreError> {
-        // Held against the sweep, which would take blobs that no image names yet.
-        let _lock = Lock::shared(&self.lock)?;
-        for layer in layers.0 {
-            self.layout.add_blob(layer, &layers.1.path(&layer.digest))?;
-        }
-        for (descriptor, bytes) in parts.iter().copied().chain([manifest]) {
-            self.layout.add_bytes(descriptor, bytes)?;
-        }
-        Ok(self.layout.set(Some(name), manifest.0, platform)?)
+    /// Keeps every blob, until this is dropped; whoever writes an image holds it, since no name has its blobs yet.
+    pub fn keep_all(&self) -> Result<ImagesKept, StoreError> {
+        Ok(ImagesKept {
+            _lock: Lock::shared(&self.lock)?,
+        })
     }
 
     /// Forgets an image; says whether it was there. Its blobs go with the next sweep.
@@ -78,7 +69,7 @@ impl Images {
         Ok(self.layout.remove(name)?)
     }
 
-    /// Removes the blobs that no image has; gives their bytes. Nothing is removed while an image is being put.
+    /// Removes the blobs that no image has; gives their bytes. Nothing is removed while an image is being written.
     pub(super) fn sweep(&self) -> Result<u64, StoreError> {
         let Some(_lock) = Lock::try_exclusive(&self.lock)? else {
             return Ok(0);
@@ -133,23 +124,32 @@ mod tests {
     use crate::oci::manifest::Manifest;
     use crate::oci::manifest::describe;
 
+    /// An image of one layer, which all images share.
+    fn put(images: &Images, name: &str) {
+        let layer = describe(LAYER_TAR, b"shared");
+        let config = describe(CONFIG, name.as_bytes());
+        let manifest = Manifest::new(name.as_bytes(), [layer.clone()]).to_bytes();
+        let described = describe(MANIFEST, &manifest);
+        let layout = images.layout();
+        for (blob, bytes) in [
+            (&layer, &b"shared"[..]),
+            (&config, name.as_bytes()),
+            (&described, &manifest),
+        ] {
+            layout.add_bytes(blob, bytes).unwrap();
+        }
+        layout.set(Some(name), &described, None).unwrap();
+    }
+
     #[test]
     fn a_removed_image_takes_only_its_own_blobs_along() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&folder.path().join("store")).unwrap();
-        let (images, blobs) = (store.images().unwrap(), store.blobs().unwrap());
-        let shared = describe(LAYER_TAR, b"shared");
-        blobs.write(&shared, &mut &b"shared"[..]).unwrap();
-        for name in ["a", "b"] {
-            let config = describe(CONFIG, name.as_bytes());
-            let manifest = Manifest::new(name.as_bytes(), [shared.clone()]).to_bytes();
-            let described = describe(MANIFEST, &manifest);
-            let parts = [(&config, name.as_bytes())];
-            let layers = (&[shared.clone()][..], &blobs);
-            images
-                .put(name, (&described, &manifest), None, &parts, layers)
-                .unwrap();
-        }
+        let images = Store::open(&folder.path().join("store"))
+            .unwrap()
+            .images()
+            .unwrap();
+        put(&images, "a");
+        put(&images, "b");
         assert_eq!(images.sweep().unwrap(), 0);
         assert!(images.remove("a").unwrap());
         assert!(images.sweep().unwrap() > 0);
@@ -160,5 +160,22 @@ mod tests {
         };
         assert!(images.layout().contains(&manifest.layers[0]) && images.layout().contains(&manifest.config));
         assert!(!images.layout().contains(&describe(CONFIG, b"a")));
+    }
+
+    #[test]
+    fn an_image_that_is_being_written_keeps_its_blobs() {
+        let folder = tempfile::tempdir().unwrap();
+        let images = Store::open(&folder.path().join("store"))
+            .unwrap()
+            .images()
+            .unwrap();
+        let blob = describe(CONFIG, b"new");
+        let kept = images.keep_all().unwrap();
+        images.layout().add_bytes(&blob, b"new").unwrap();
+        assert_eq!(images.sweep().unwrap(), 0);
+        assert!(images.layout().contains(&blob));
+        drop(kept);
+        assert!(images.sweep().unwrap() > 0);
+        assert!(!images.layout().contains(&blob));
     }
 }

@@ -14,6 +14,7 @@ use crate::oci::temporary::TEMPORARY_PREFIX;
 use crate::store::Store;
 use crate::store::caches::eviction::CacheSummary;
 use crate::store::error::StoreError;
+use crate::store::locks::Lock;
 use crate::store::removal;
 
 /// A temporary file this old was left by a process that has died.
@@ -41,7 +42,7 @@ pub struct Pruned {
     pub layers: u64,
     /// Blobs.
     pub blobs: u64,
-    /// Receipts and stat caches.
+    /// Receipts, stat caches, and notes of what was sent.
     pub records: u64,
     /// The bytes that all of them took on disk.
     pub bytes: u64,
@@ -98,13 +99,15 @@ impl Store {
         Ok(pruned)
     }
 
-    /// Removes what was evicted; needs time, so it is not done where somebody waits.
+    /// Removes what was evicted; needs time, so it is not done where somebody waits. What cannot be removed keeps nothing
+    /// else in the trash.
     pub fn empty_trash(&self) -> Result<(), StoreError> {
         let trash = self.trash()?;
-        for (path, _) in entries(&trash)? {
-            removal::remove_tree(&path)?;
-        }
-        Ok(())
+        // Two at once would take folders from each other.
+        let _lock = Lock::exclusive(&self.root.join("trash.lock"))?;
+        let discarded = entries(&trash)?.into_iter();
+        let removed: Vec<_> = discarded.map(|(path, _)| removal::remove_tree(&path)).collect();
+        removed.into_iter().collect()
     }
 
     fn evict(&self, thing: &Thing, pruned: &mut Pruned) -> Result<bool, StoreError> {
@@ -158,11 +161,10 @@ impl Store {
             }
         }
         let mut folders = vec![self.folder("stat-cache")?];
-        folders.extend(
-            entries(&self.folder("receipts")?)?
-                .into_iter()
-                .map(|(path, _)| path),
-        );
+        for kind in ["receipts", "pushed"] {
+            let of_kind = entries(&self.folder(kind)?)?;
+            folders.extend(of_kind.into_iter().map(|(path, _)| path));
+        }
         for folder in folders {
             for (path, metadata) in entries(&folder)? {
                 let last_used = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);

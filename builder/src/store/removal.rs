@@ -1,10 +1,10 @@
-//! Removes trees that jobs have made, whatever modes their folders have; out of the way first, then bit by bit.
+//! Removes trees that jobs have made: out of the way first, then bit by bit.
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use crate::oci::removal;
 use crate::oci::temporary::temporary_path;
 use crate::store::error::StoreError;
 
@@ -16,34 +16,9 @@ pub(super) fn discard(path: &Path, trash: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Removes a folder with all that is in it. Folders that are closed to their owner are opened first.
+/// Removes a folder with all that is in it.
 pub(super) fn remove_tree(path: &Path) -> Result<(), StoreError> {
-    match fs::remove_dir_all(path) {
-        Ok(()) => return Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) if error.kind() != io::ErrorKind::PermissionDenied => {
-            return Err(StoreError::file("remove", path)(error));
-        }
-        Err(_) => {}
-    }
-    open_folders(path)?;
-    fs::remove_dir_all(path).map_err(StoreError::file("remove", path))
-}
-
-fn open_folders(top: &Path) -> Result<(), StoreError> {
-    let mut waiting = vec![top.to_owned()];
-    while let Some(folder) = waiting.pop() {
-        let opened = fs::set_permissions(&folder, fs::Permissions::from_mode(0o700));
-        opened.map_err(StoreError::file("open", &folder))?;
-        for entry in fs::read_dir(&folder).map_err(StoreError::file("read", &folder))? {
-            let entry = entry.map_err(StoreError::file("read", &folder))?;
-            let kind = entry.file_type().map_err(StoreError::file("read", &folder))?;
-            if kind.is_dir() {
-                waiting.push(entry.path());
-            }
-        }
-    }
-    Ok(())
+    removal::remove(path).map_err(StoreError::file("remove", path))
 }
 
 /// The bytes that a tree takes on disk, files of several names counted once for each name here.

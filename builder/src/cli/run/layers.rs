@@ -200,7 +200,9 @@ mod tests {
     fn workspace_of(layers: &Layers, room: &Path) -> Vec<std::ffi::OsString> {
         let destination = room.join("workspace");
         let owner = rustix::process::getuid().as_raw();
-        layers.lay_out_workspace(&destination, owner, room).unwrap();
+        layers
+            .lay_out_workspace(&destination, owner, room, &Cancel::default())
+            .unwrap();
         let entries = fs::read_dir(destination).unwrap();
         entries.map(|entry| entry.unwrap().file_name()).collect()
     }

@@ -105,12 +105,12 @@ pub fn write_layer(
             size,
         },
         diff_id,
-        tar_size,
     };
     Ok(WrittenLayer { descriptor, blob })
 }
 
-/// The diffID and the tar's length in bytes of the entries that `produce` gives; nothing is written.
+/// The diffID and the tar's length in bytes of the entries that `produce` gives; nothing is written. For tests and
+/// benchmarks.
 pub fn diff_id_of(
     produce: impl FnOnce(&mut LayerTar<'_>) -> Result<(), TreeError>,
 ) -> Result<(DiffId, u64), TreeError> {

@@ -1,10 +1,7 @@
 //! The folders of a tree that is being unpacked: opened in the root, made where they are missing.
 
 use std::ffi::OsStr;
-use std::fs;
 use std::io;
-use std::os::fd::AsFd;
-use std::os::fd::AsRawFd;
 use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -15,6 +12,7 @@ use rustix::fs::OFlags;
 use rustix::fs::ResolveFlags;
 use rustix::io::Errno;
 
+use crate::oci::removal;
 use crate::oci::unpack::Folder;
 
 pub(super) struct Folders<'root> {
@@ -81,8 +79,6 @@ impl<'root> Folders<'root> {
     /// Removes a folder with all that is in it.
     pub(super) fn remove(&mut self, parent: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
         self.last = None;
-        // Through the descriptor, so that no link on the way can be swapped in.
-        let parent = parent.as_fd().as_raw_fd();
-        fs::remove_dir_all(Path::new(&format!("/proc/self/fd/{parent}")).join(name))
+        removal::remove_at(parent, name)
     }
 }

@@ -116,7 +116,6 @@ pub(super) fn start(
             state,
             pending,
             bases,
-            embedded,
             rung,
             is_settled,
         },

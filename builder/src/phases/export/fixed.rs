@@ -1,8 +1,7 @@
 //! The layers that do not come from buildpacks: the launcher and the links for its process types (cnb §5.5).
 
-use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::PathBuf;
 
 use packhorse_spec::identifier::ProcessType;
 
@@ -12,6 +11,7 @@ use crate::oci::tar::header::Header;
 use crate::oci::tar::header::Kind;
 use crate::oci::tree::TreeError;
 use crate::phases::export::ExportError;
+use crate::store::embedded;
 
 /// Where the launcher is in every image.
 pub(super) const LAUNCHER: &str = "/cnb/lifecycle/launcher";
@@ -22,10 +22,10 @@ pub(super) const PROCESSES: &str = "/cnb/process";
 pub(super) struct Launcher(Vec<u8>);
 
 /// Reads the launcher.
-pub(super) fn launcher(path: &Path) -> Result<Launcher, ExportError> {
-    fs::read(path).map(Launcher).map_err(|source| {
+pub(super) fn launcher() -> Result<Launcher, ExportError> {
+    embedded::launcher().map(Launcher).map_err(|source| {
         TreeError::Read {
-            path: path.to_owned(),
+            path: PathBuf::from(LAUNCHER),
             source,
         }
         .into()

@@ -58,7 +58,7 @@ pub(super) fn write(finished: &Finished, tools: &Tools<'_>) -> Result<Layers, Ex
     }
     let sbom = writer.below_layers("sbom", Path::new("sbom/launch"))?;
     let app = writer.app()?;
-    let launcher = fixed::launcher(&finished.plan.sandbox.embedded.launcher())?;
+    let launcher = fixed::launcher()?;
     let launcher = writer.write("launcher", |tar| launcher.append(tar))?;
     let config = writer.below_layers("config", Path::new("config"))?;
     let types = process_types(&finished.built)?;
@@ -138,7 +138,6 @@ impl Writer<'_> {
                 LayerDescriptor {
                     blob: blob.clone(),
                     diff_id,
-                    tar_size: 0,
                 },
             );
         }
@@ -185,15 +184,16 @@ impl Writer<'_> {
     ) -> Result<DiffId, ExportError> {
         self.tools.cancel.check()?;
         let mut moving = Moving::if_slow(self.tools.watcher.as_ref(), &format!("write layer {name}"));
-        let written = self
-            .tools
-            .store
-            .blobs()?
-            .write_layer(&mut |bytes| moving.tell(bytes), produce);
+        let mut done = 0;
+        let mut passed = |bytes| {
+            done = bytes;
+            moving.tell(bytes);
+        };
+        let written = self.tools.store.blobs()?.write_layer(&mut passed, produce);
         // What failed since it was told to end was interrupted.
         self.tools.cancel.check()?;
         let descriptor = written?;
-        moving.end(descriptor.tar_size);
+        moving.end(done);
         Ok(self.keep(name, descriptor))
     }
 

@@ -9,11 +9,11 @@ mod directory;
 pub mod eviction;
 
 use std::fs;
-use std::fs::File;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::oci::temporary::sync_file_system;
 use crate::store::Store;
 use crate::store::caches::directory::Directory;
 use crate::store::caches::record::CachedLayer;
@@ -180,7 +180,7 @@ impl Cache {
     /// more. Of two builds at once the later one's whole state is the next.
     pub fn commit(&self, mut pending: Pending, layers: Vec<CachedLayer>) -> Result<(), StoreError> {
         let mut trees = std::mem::take(&mut pending.trees);
-        sync_file_system(&pending.upper)?;
+        sync(&pending.upper)?;
         let _lock = self.directory.lock_exclusive()?;
         if is_changed(&pending.upper)? || trees.is_empty() {
             self.directory.adopt(pending.number, &pending.upper)?;
@@ -210,7 +210,7 @@ impl Cache {
         };
         let pending = self.begin(Some(&state))?;
         flatten::flatten(&state.lowers, &pending.upper)?;
-        sync_file_system(&pending.upper)?;
+        sync(&pending.upper)?;
         let _lock = self.directory.lock_exclusive()?;
         let Some(mut record) = self.directory.read_state()? else {
             return Ok(false);
@@ -232,9 +232,8 @@ impl Cache {
 }
 
 /// A volatile overlay leaves it to us that its upper is on the disk before anything names it.
-fn sync_file_system(path: &Path) -> Result<(), StoreError> {
-    let folder = File::open(path).map_err(StoreError::file("read", path))?;
-    rustix::fs::syncfs(folder).map_err(StoreError::call("sync", path))
+fn sync(upper: &Path) -> Result<(), StoreError> {
+    sync_file_system(upper).map_err(StoreError::file("sync", upper))
 }
 
 fn is_changed(upper: &Path) -> Result<bool, StoreError> {

@@ -21,7 +21,7 @@ pub struct CachedLayer {
     pub launch: bool,
     /// Whether its files are kept for the next build.
     pub cache: bool,
-    /// The `[metadata]` of its TOML file, as TOML.
+    /// The `[metadata]` of its TOML file, as JSON; empty if it has none.
     pub metadata: String,
     /// What it is in the image, if it is there.
     pub layer: Option<LayerDescriptor>,

@@ -18,7 +18,7 @@ use rustix::io::Errno;
 const DEPTH_MAX: usize = 64;
 
 /// Removes a file, a link or a whole tree; nothing there is no error.
-pub(crate) fn remove(path: &Path) -> io::Result<()> {
+pub fn remove(path: &Path) -> io::Result<()> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::Error::other("not a path that can be removed"));
     };
@@ -35,10 +35,11 @@ pub(crate) fn remove(path: &Path) -> io::Result<()> {
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
         other => other?,
     };
-    remove_entry(parent.as_fd(), name)
+    remove_at(parent.as_fd(), name)
 }
 
-fn remove_entry(parent: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
+/// The same for what is called `name` in a folder.
+pub fn remove_at(parent: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
     match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => return Ok(()),
         // Linux says EISDIR for a folder, POSIX EPERM; in a folder without permission it is EACCES for both.
