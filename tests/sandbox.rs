@@ -389,14 +389,28 @@ fn the_wall_clock_ends_even_who_ignores_it() {
 }
 
 #[test]
-fn a_flood_of_output_is_capped() {
+fn a_flood_of_output_ends_the_command() {
     let world = World::new();
     let mut spec = world.spec();
     spec.limits.output_bytes_max = 1000;
     let job = sandbox::start(spec).unwrap();
-    let ran = run(&job, &shell("head -c 5000000 /dev/zero; exit 3"));
-    assert_eq!((ran.exit, ran.stdout.len()), (Exit::Code(3), 1000));
-    assert_eq!(ran.stderr, "\n… 4999000 bytes of output dropped\n");
+    for script in [
+        "cat /dev/zero",
+        "trap '' TERM; while :; do echo more; done",
+        "head -c 1001 /dev/zero",
+    ] {
+        let ran = run(&job, &shell(script));
+        let expected = Exit::TooMuchOutput { limit_bytes: 1000 };
+        assert_eq!(
+            (ran.exit, ran.stdout.len(), ran.stderr.as_str()),
+            (expected, 1000, ""),
+            "{script}"
+        );
+    }
+    assert_eq!(
+        run(&job, &shell("head -c 1000 /dev/zero; exit 3")).exit,
+        Exit::Code(3)
+    );
 }
 
 #[test]

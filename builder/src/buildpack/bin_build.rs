@@ -14,6 +14,7 @@ use crate::buildpack::setting::Setting;
 use crate::events::Event;
 use crate::events::Events;
 use crate::events::Stream;
+use crate::model::size::Size;
 use crate::sandbox::command::Command;
 use crate::sandbox::command::Exit;
 use crate::sandbox::command::RunAs;
@@ -117,7 +118,11 @@ fn check(participant: &Participant, exit: Exit) -> Result<(), BuildError> {
         Exit::TimedOut { after } => BuildError::TimedOut { buildpack, after },
         Exit::OutOfMemory { limit_bytes } => BuildError::OutOfMemory {
             buildpack,
-            limit_bytes,
+            limit: Size(limit_bytes),
+        },
+        Exit::TooMuchOutput { limit_bytes } => BuildError::TooMuchOutput {
+            buildpack,
+            limit: Size(limit_bytes),
         },
         Exit::Cancelled => BuildError::Cancelled,
     })
@@ -195,6 +200,13 @@ mod tests {
                 Exit::TimedOut { after },
                 "buildpack_timed_out",
                 "buildpack a@1 was still building after 90 seconds",
+            ),
+            (
+                Exit::TooMuchOutput {
+                    limit_bytes: 64 << 20,
+                },
+                "buildpack_output_limit",
+                "buildpack a@1 wrote more output than the limit of 64 MiB",
             ),
             (
                 Exit::OutOfMemory { limit_bytes: 5 },

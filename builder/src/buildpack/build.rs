@@ -33,6 +33,7 @@ use crate::events::Event;
 use crate::events::Events;
 use crate::model::failure::Facts;
 use crate::model::failure::Failure;
+use crate::model::size::Size;
 use crate::sandbox::job::Job;
 use crate::sandbox::job::JobError;
 
@@ -81,12 +82,20 @@ pub enum BuildError {
         after: Duration,
     },
     /// The memory was used up.
-    #[error("buildpack {buildpack} used more memory than the limit of {limit_bytes} bytes")]
+    #[error("buildpack {buildpack} used more memory than the limit of {limit}")]
     OutOfMemory {
         /// `id@version`.
         buildpack: String,
         /// The limit.
-        limit_bytes: u64,
+        limit: Size,
+    },
+    /// It wrote too much output.
+    #[error("buildpack {buildpack} wrote more output than the limit of {limit}")]
+    TooMuchOutput {
+        /// `id@version`.
+        buildpack: String,
+        /// The limit.
+        limit: Size,
     },
     /// What it left breaks the rules.
     #[error("buildpack {buildpack} left what its API does not allow: {source}")]
@@ -110,6 +119,7 @@ impl Failure for BuildError {
             Self::Failed { .. } => Facts::user("buildpack_failed"),
             Self::TimedOut { .. } => Facts::user("buildpack_timed_out"),
             Self::OutOfMemory { .. } => Facts::user("buildpack_out_of_memory"),
+            Self::TooMuchOutput { .. } => Facts::user("buildpack_output_limit"),
             Self::OutputInvalid { .. } => Facts::user("build_output_invalid"),
             Self::Job(source) => source.facts(),
             Self::Cancelled => Facts::user("interrupted"),

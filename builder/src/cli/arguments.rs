@@ -141,7 +141,7 @@ pub struct BuildArguments {
     #[arg(long, value_name = "SIZE", value_parser = memory)]
     pub memory: Option<u64>,
 
-    /// How much output one step may write before the rest is dropped
+    /// How much output one step may write before it is ended
     #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = size)]
     pub output_limit: u64,
 

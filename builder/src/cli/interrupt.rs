@@ -1,4 +1,4 @@
-//! Ctrl-C and TERM: the command is told to end, and what waits on the network ends at once; a second one waits for nothing.
+//! Ctrl-C, TERM and HUP: the command is told to end, and what waits on the network ends at once; a second one waits for nothing.
 
 use tokio::signal::unix::Signal;
 use tokio::signal::unix::SignalKind;
@@ -9,7 +9,7 @@ use crate::error::BuildError;
 use crate::events::Cancel;
 use crate::events::Cancelled;
 
-/// The exit code when Ctrl-C or TERM ended the command.
+/// The exit code when one of them ended the command.
 pub const INTERRUPTED_EXIT: u8 = 130;
 
 /// As long as this is held, signals are for the command and not for the process.
@@ -25,15 +25,18 @@ impl Drop for Listening {
 /// runtime.
 pub fn listen(cancel: &Cancel) -> Listening {
     let cancel = cancel.clone();
-    let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+    let kinds = [
+        SignalKind::interrupt(),
+        SignalKind::terminate(),
+        SignalKind::hangup(),
+    ];
+    let signals: Result<Vec<Signal>, _> = kinds.into_iter().map(signal).collect();
     // A task of its own, since the command's blocks.
     Listening(tokio::spawn(async move {
-        let (Ok(mut interrupt), Ok(mut terminate)) = signals else {
-            return;
-        };
-        either(&mut interrupt, &mut terminate).await;
+        let Ok(mut signals) = signals else { return };
+        any(&mut signals).await;
         cancel.cancel();
-        either(&mut interrupt, &mut terminate).await;
+        any(&mut signals).await;
         #[expect(
             clippy::exit,
             reason = "whatever does not hear of the first does not return either"
@@ -43,11 +46,9 @@ pub fn listen(cancel: &Cancel) -> Listening {
     }))
 }
 
-async fn either(interrupt: &mut Signal, terminate: &mut Signal) {
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
+async fn any(signals: &mut [Signal]) {
+    let each = signals.iter_mut().map(|signal| Box::pin(signal.recv()));
+    drop(futures::future::select_all(each).await);
 }
 
 /// Runs `work` to its end, or to the first signal that asks the process to stop. Dropping what was under way removes

@@ -87,6 +87,7 @@ pub const HINTS: &[(&str, &str)] = &[
     ("buildpack_api_unsupported", "use a version of the buildpack for one of the APIs that are named"),
     ("buildpack_failed", "read the last lines of its output, above: what it says must be mended in the source, and often fails in a clean checkout too"),
     ("buildpack_timed_out", "see in its output what it waits for; if it only needs longer, raise `--timeout`"),
+    ("buildpack_output_limit", "let it write less, or raise `--output-limit`"),
     ("buildpack_out_of_memory", "raise `--memory`, or let the build do less at once"),
     ("build_output_invalid", "correct the buildpack: the file and what is wrong with it are named above"),
     ("layer_not_reusable", "build again with `--force`; if it stays so, correct the buildpack: it must make the layer when it is not restored"),

@@ -81,7 +81,10 @@ pub fn exit_code(facts: Facts, otherwise: u8) -> u8 {
         ("buildpack_missing", _) => 1,
         ("no_buildpack_detected", _) => 20,
         ("detect_errored", _) => 21,
-        ("buildpack_failed" | "buildpack_timed_out" | "buildpack_out_of_memory", _) => 51,
+        (
+            "buildpack_failed" | "buildpack_timed_out" | "buildpack_out_of_memory" | "buildpack_output_limit",
+            _,
+        ) => 51,
         ("sandbox_forbidden", _) => 77,
         (code, _) if code.starts_with("push_") || code.starts_with("registry_") => 65,
         _ => otherwise,

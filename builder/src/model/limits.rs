@@ -11,7 +11,7 @@ pub struct Limits {
     pub memory_bytes_max: Option<u64>,
     /// Processes and threads together.
     pub processes_max: u64,
-    /// Bytes of output of one step that are kept; the rest is dropped with a note.
+    /// Bytes of output of one step; one that writes more is ended.
     pub output_bytes_max: u64,
 }
 

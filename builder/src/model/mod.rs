@@ -8,6 +8,7 @@ pub mod reference;
 pub mod source;
 pub mod named_by;
 pub mod policy;
+pub mod size;
 pub mod limits;
 pub mod phase;
 pub mod output;

@@ -45,6 +45,11 @@ pub enum Exit {
         /// The limit in bytes.
         limit_bytes: u64,
     },
+    /// It was ended because it wrote too much.
+    TooMuchOutput {
+        /// The limit in bytes.
+        limit_bytes: u64,
+    },
     /// The build was cancelled.
     Cancelled,
     /// The program could not be started.

@@ -44,6 +44,8 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(500);
 /// The hidden entry `__monitor`: the control socket is standard input. Ends when the job has ended.
 pub fn main() -> i32 {
     const REFUSED: i32 = 125;
+    // A terminal's signals go to its whole session; what they mean is for the worker to say. It is no group's leader.
+    let _ = rustix::process::setsid();
     let Ok(control) = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3) else {
         return REFUSED;
     };

@@ -10,11 +10,11 @@ use crate::sandbox::job::Output;
 /// Bytes of one read; a pipe holds this much.
 const CHUNK_BYTES: usize = 64 << 10;
 
-/// Counts what was passed on and what was dropped.
+/// Passes output on up to the cap; the rest is dropped.
 pub(crate) struct Capped<'a> {
     output: Output<'a>,
     bytes_left: u64,
-    bytes_dropped: u64,
+    is_over: bool,
     buffer: Vec<u8>,
 }
 
@@ -24,7 +24,7 @@ impl<'a> Capped<'a> {
         Self {
             output,
             bytes_left: bytes_max,
-            bytes_dropped: 0,
+            is_over: false,
             buffer: vec![0; CHUNK_BYTES],
         }
     }
@@ -53,7 +53,7 @@ impl<'a> Capped<'a> {
             (self.output)(stream, &bytes[..kept]);
         }
         self.bytes_left -= kept as u64;
-        self.bytes_dropped += (bytes.len() - kept) as u64;
+        self.is_over |= kept < bytes.len();
     }
 
     /// Adds a line of our own.
@@ -61,14 +61,9 @@ impl<'a> Capped<'a> {
         (self.output)(Stream::Stderr, format!("{text}\n").as_bytes());
     }
 
-    /// Says how much was dropped, if anything was.
-    pub(crate) fn finish(&self) {
-        if self.bytes_dropped > 0 {
-            (self.output)(
-                Stream::Stderr,
-                format!("\n… {} bytes of output dropped\n", self.bytes_dropped).as_bytes(),
-            );
-        }
+    /// Whether there was more than the cap.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_over
     }
 }
 
@@ -79,24 +74,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_over_the_cap_is_counted_once_for_both_streams() {
+    fn the_cap_is_one_for_both_streams() {
         let seen = Mutex::new(Vec::new());
         let watch = |stream: Stream, bytes: &[u8]| seen.lock().unwrap().push((stream, bytes.to_vec()));
         let mut capped = Capped::new(&watch, 5);
         capped.pass_on(Stream::Stdout, b"abc");
-        capped.pass_on(Stream::Stderr, b"defg");
+        capped.pass_on(Stream::Stderr, b"de");
+        assert!(!capped.is_over());
+        capped.pass_on(Stream::Stderr, b"fg");
         capped.pass_on(Stream::Stdout, b"h");
-        capped.finish();
+        assert!(capped.is_over());
         let seen = seen.into_inner().unwrap();
         assert_eq!(seen[0], (Stream::Stdout, b"abc".to_vec()));
         assert_eq!(seen[1], (Stream::Stderr, b"de".to_vec()));
-        assert_eq!(
-            seen[2],
-            (
-                Stream::Stderr,
-                "\n… 3 bytes of output dropped\n".as_bytes().to_vec()
-            )
-        );
-        assert_eq!(seen.len(), 3);
+        assert_eq!(seen.len(), 2);
     }
 }

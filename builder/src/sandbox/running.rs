@@ -42,7 +42,6 @@ pub(crate) fn run(job: &NativeJob, command: &Command, output: Output<'_>) -> Res
     };
     let ended = running.follow(&mut capped)?;
     running.read_the_rest(&mut capped);
-    capped.finish();
     let is_to_blame = turn.was_alone() || ended.as_ref().is_some_and(was_killed);
     let over_memory = is_to_blame && job.memory_kills() > kills_before;
     exit_of(&running, ended, over_memory, &capped)
@@ -118,6 +117,9 @@ impl<'a> Running<'a> {
         loop {
             let (answered, ready) = self.wait(self.deadline)?;
             self.read(ready, output);
+            if output.is_over() && self.patience == Patience::Running {
+                self.lose_patience();
+            }
             if answered {
                 return Ok(self
                     .answers
@@ -248,17 +250,24 @@ fn exit_of(
     let out_of_memory = Exit::OutOfMemory {
         limit_bytes: job.limits.memory_bytes_max.unwrap_or(0),
     };
-    let timed_out = Exit::TimedOut { after: running.limit };
+    // What was ended for one reason may have had another by the time that it was gone.
+    let ended_by_us = if output.is_over() {
+        Exit::TooMuchOutput {
+            limit_bytes: job.limits.output_bytes_max,
+        }
+    } else {
+        Exit::TimedOut { after: running.limit }
+    };
     let Some(answer) = answer else {
         return match () {
             () if job.is_cancelled() => Ok(Exit::Cancelled),
-            () if running.patience != Patience::Running => Ok(timed_out),
+            () if running.patience != Patience::Running => Ok(ended_by_us),
             () if job.reason().0 => Ok(out_of_memory),
             () => Err(job.death(&running.command.name)),
         };
     };
     match answer {
-        _ if running.patience != Patience::Running => Ok(timed_out),
+        _ if running.patience != Patience::Running || output.is_over() => Ok(ended_by_us),
         Answer::NotStarted { why } => Ok(Exit::NotStarted { why }),
         Answer::Exited { code: 0 } => {
             if over_memory {

@@ -189,7 +189,7 @@ fn exit_code(exit: Exit, program: String) -> Result<u8, CommandError> {
     match exit {
         Exit::Code(code) => Ok(u8::try_from(code).unwrap_or(u8::MAX)),
         Exit::Signal(signal) => Ok(of_signal(signal)),
-        Exit::OutOfMemory { .. } => Ok(of_signal(KILL)),
+        Exit::OutOfMemory { .. } | Exit::TooMuchOutput { .. } => Ok(of_signal(KILL)),
         Exit::Cancelled => Ok(INTERRUPTED_EXIT),
         Exit::TimedOut { after } => Err(StartError::TimedOut { after }.into()),
         Exit::NotStarted { why } => Err(StartError::NotStarted { program, why }.into()),
