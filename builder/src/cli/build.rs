@@ -63,7 +63,7 @@ pub fn run(arguments: BuildArguments, config: &Config, manner: Manner) -> Result
 fn before_the_end(recorder: &Recorder<Renderer>, toolbox: &Toolbox) -> report::BeforeTheEnd {
     report::BeforeTheEnd {
         told: recorder.told(),
-        rung: toolbox.builder.identity.rung().to_owned(),
+        rung: toolbox.builder.ground.words(),
     }
 }
 

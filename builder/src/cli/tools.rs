@@ -18,15 +18,17 @@ use crate::http::settings::Proxy;
 use crate::http::settings::Settings as HttpSettings;
 use crate::model::policy::NetworkPolicy;
 use crate::model::policy::PublicPolicy;
+use crate::model::rung::RungChoice;
 use crate::model::timestamp::Timestamp;
 use crate::phases::handover::BuilderSettings;
 use crate::phases::handover::Tools;
 use crate::registry::client::Registry;
 use crate::registry::credentials::CredentialSources;
+use crate::sandbox;
 use crate::sandbox::directory::janitor;
 use crate::sandbox::identity;
-use crate::sandbox::identity::Identity;
 use crate::sandbox::identity::Surroundings;
+use crate::sandbox::ladder::Ground;
 use crate::store::Store;
 
 /// The owners of the outside things, for one command.
@@ -54,11 +56,12 @@ impl Toolbox {
             .environment
             .get("PATH")
             .map(|path| OsStr::new(path.as_os_str()));
-        let identity = identity::enter(&Surroundings::read(search_path, config.variable("USER")))?;
-        let store = Store::open(&config.home)?;
+        let surroundings = Surroundings::read(search_path, config.variable("USER"));
+        let (ground, _) = sandbox::enter(&surroundings, RungChoice::default(), &config.home)?;
+        let store = Store::open(&config.home)?.with_owners(ground.owners());
         let http_settings = http_settings(config, insecure);
         let http = Client::new(&http_settings)?;
-        let user_command = identity::as_user_arguments(identity);
+        let user_command = identity::as_user_arguments(ground.identity);
         let credentials = CredentialSources {
             cnb_registry_auth: config.variable("CNB_REGISTRY_AUTH").map(str::to_owned),
             files: credential_files(config),
@@ -75,7 +78,7 @@ impl Toolbox {
             git: Git::new(with_ssh(git, config)),
             registry: Registry::new(http.clone(), credentials),
             http,
-            builder: builder_settings(config, identity)?,
+            builder: builder_settings(config, ground)?,
             store,
             watcher,
             cancel: Cancel::default(),
@@ -172,7 +175,7 @@ fn with_ssh(settings: GitSettings, config: &Config) -> GitSettings {
     }
 }
 
-fn builder_settings(config: &Config, identity: Identity) -> Result<BuilderSettings, CommandError> {
+fn builder_settings(config: &Config, ground: Ground) -> Result<BuilderSettings, CommandError> {
     let defaults = Mirrors::default();
     let named = |variable: &str, file: &Option<String>| {
         config
@@ -191,7 +194,7 @@ fn builder_settings(config: &Config, identity: Identity) -> Result<BuilderSettin
     };
     Ok(BuilderSettings {
         mirrors,
-        identity,
+        ground,
         ca_file: config.ca_file(),
         network: NetworkPolicy::Public(PublicPolicy {
             trusted_hosts: mirror_hosts(config),

@@ -26,7 +26,7 @@ use crate::model::receipt::Receipt;
 use crate::model::timestamp::Timestamp;
 use crate::network::gateway::Gateway;
 use crate::registry::client::Registry;
-use crate::sandbox::identity::Identity;
+use crate::sandbox::ladder::Ground;
 use crate::sandbox::native::NativeJob;
 use crate::store::Store;
 use crate::store::blobs::BlobsInUse;
@@ -75,8 +75,8 @@ impl Tools<'_> {
 pub struct BuilderSettings {
     /// Where the base's packages come from.
     pub mirrors: Mirrors,
-    /// Who the worker is on this machine.
-    pub identity: Identity,
+    /// What jobs stand on on this machine.
+    pub ground: Ground,
     /// The certificates of authorities that jobs trust beside their image's own.
     pub ca_file: Option<PathBuf>,
     /// Where build steps may connect to.

@@ -51,7 +51,7 @@ pub(super) struct Ready {
 
 /// Starts the sandbox. Must be called on a runtime, since the way out needs one.
 pub(super) fn start(image: &FoundImage, layers: &Layers, toolbox: &Toolbox) -> Result<Ready, CommandError> {
-    let identity = toolbox.builder.identity;
+    let ground = toolbox.builder.ground;
     let text = |path: &str| String::from_utf8_lossy(&layers.file(path)).into_owned();
     let user = setting(&image.config, "User")
         .and_then(serde_json::Value::as_str)
@@ -65,12 +65,12 @@ pub(super) fn start(image: &FoundImage, layers: &Layers, toolbox: &Toolbox) -> R
     )?;
     let room = directory.path().to_owned();
     let workspace = room.join("workspace");
-    layers.lay_out_workspace(&workspace, user.uid + identity.owner_shift(), &room)?;
+    layers.lay_out_workspace(&workspace, ground.owners().on_disk(user.uid), &room)?;
     let environment_ca = ca_bundle(layers, toolbox.builder.ca_file.as_deref(), &room)?;
     let job = sandbox::start(JobSpec {
         directory,
         program: PathBuf::from("/proc/self/exe"),
-        identity,
+        ground,
         root_layers: layers.trees(),
         // Never attached: the image brings its own.
         layers: LayersState {

@@ -58,7 +58,8 @@ pub(super) fn start(
     tools: &Tools<'_>,
     bases: Bases,
 ) -> Result<(Sandbox, Vec<Shelved>), DetectError> {
-    let shift = tools.builder.identity.owner_shift();
+    let owners = tools.builder.ground.owners();
+    let (root, user) = (owners.on_disk(0), owners.on_disk(USER_ID));
     let embedded = Embedded::lay_out(tools.store.root())?;
     let shelf = buildpacks::shelve(request, &embedded)?;
     let blobs_in_use = tools.store.blobs()?.use_all()?;
@@ -66,14 +67,14 @@ pub(super) fn start(
     let state = cache.open()?;
     let pending = cache.begin(state.as_ref())?;
     // The job's root mounts these, and it does not know the ids of this process.
-    give(pending.upper(), USER_ID + shift)?;
-    give(pending.work(), shift)?;
+    give(pending.upper(), user)?;
+    give(pending.work(), root)?;
 
     let directory = JobDirectory::create(&tools.store.root().join("jobs"), &job_id())?;
     let room = directory.path().to_owned();
     let workspace = room.join("workspace");
-    workspace::lay_out(&source.origin, &workspace, USER_ID + shift, request, tools)?;
-    let mut binds = bind_buildpacks(&shelf, &room, shift)?;
+    workspace::lay_out(&source.origin, &workspace, user, request, tools)?;
+    let mut binds = bind_buildpacks(&shelf, &room, root)?;
     let is_settled = settled(source, request, tools)?;
     binds.push(read_only(platform(request, &room)?, "/platform"));
     let environment_ca = ca_bundle(&bases.build.root, tools.builder.ca_file.as_deref(), &room)?;
@@ -81,7 +82,7 @@ pub(super) fn start(
     let spec = JobSpec {
         directory,
         program: PathBuf::from("/proc/self/exe"),
-        identity: tools.builder.identity,
+        ground: tools.builder.ground,
         root_layers: vec![bases.build.root.clone()],
         layers: LayersState {
             lowers: pending.lowers().to_vec(),
@@ -103,7 +104,7 @@ pub(super) fn start(
         grace: GRACE,
     };
     let job = sandbox::start(spec)?;
-    let rung = tools.builder.identity.rung().to_owned();
+    let rung = tools.builder.ground.words();
     let kill = job.kill_handle();
     tools.cancel.on_cancel(move || kill.kill());
     Ok((
@@ -194,14 +195,14 @@ fn job_id() -> String {
     )
 }
 
-fn bind_buildpacks(shelf: &[Shelved], room: &Path, shift: u32) -> Result<Vec<Bind>, DetectError> {
+fn bind_buildpacks(shelf: &[Shelved], room: &Path, owner: u32) -> Result<Vec<Bind>, DetectError> {
     let mut binds = Vec::new();
     for (position, one) in shelf.iter().enumerate() {
         let source = if one.is_named {
             let copy = room.join(format!("buildpack-{position}"));
             let rules = CopyRules {
                 leave_out: &[".git"],
-                owner: shift,
+                owner,
                 entries_max: BUILDPACK_ENTRIES_MAX,
                 bytes_max: BUILDPACK_BYTES_MAX,
             };
