@@ -1,7 +1,7 @@
 //! The sandbox from outside: what a job can do, what it cannot, and what is left of it.
 //!
 //! The job's root file system is a small tree with this machine's `/usr` bound into it, so `sh`, `perl` and the core
-//! tools are there. Run as root, or in a user namespace that maps 65536 ids (`as_a_plain_user` does that by itself).
+//! tools are there. Run as root, or in a user namespace that maps 65536 ids (`again_as_a_plain_user` does that by itself).
 
 use std::ffi::OsString;
 use std::fs;
@@ -15,6 +15,8 @@ use std::time::Instant;
 
 use packhorse::events::Stream;
 use packhorse::model::limits::Limits;
+use packhorse::model::rung::Rung;
+use packhorse::model::rung::RungChoice;
 use packhorse::sandbox;
 use packhorse::sandbox::command::Command;
 use packhorse::sandbox::command::Exit;
@@ -25,7 +27,11 @@ use packhorse::sandbox::identity::Identity;
 use packhorse::sandbox::identity::Surroundings;
 use packhorse::sandbox::job::EntryKind;
 use packhorse::sandbox::job::Job;
+use packhorse::sandbox::ladder;
+use packhorse::sandbox::ladder::Ground;
+use packhorse::sandbox::ladder::Proc;
 use packhorse::sandbox::native::NativeJob;
+use packhorse::sandbox::probe::Found;
 use packhorse::sandbox::spec::Bind;
 use packhorse::sandbox::spec::BindMode;
 use packhorse::sandbox::spec::JobSpec;
@@ -33,13 +39,15 @@ use packhorse::sandbox::spec::LayersState;
 use packhorse::sandbox::spec::Network;
 use packhorse::sandbox::spec::User;
 
+/// The variable that names the rung on which the tests run; without it, on the highest.
+const RUNG: &str = "PACKHORSE_TEST_RUNG";
 const UID: u32 = 1001;
 const GID: u32 = 1002;
 
 /// A data directory with a root file system, a workspace and a place for layers.
 struct World {
     place: tempfile::TempDir,
-    identity: Identity,
+    ground: Ground,
 }
 
 impl World {
@@ -49,12 +57,22 @@ impl World {
             surroundings.uid, 0,
             "run these tests as root, or in a namespace that maps 65536 ids"
         );
-        let identity = identity::enter(&surroundings).unwrap();
+        let exactly = std::env::var(RUNG).ok().map(|rung| rung.parse().unwrap());
+        let choice = RungChoice {
+            exactly,
+            minimum: None,
+        };
+        // Tried for real it must not be, beside the threads of other tests.
+        let nothing_refused = Found {
+            with_user_namespace: None,
+            without_user_namespace: None,
+        };
+        let ground = ladder::choose(&ladder::climb(&surroundings, &nothing_refused), choice).unwrap();
         let world = Self {
             place: tempfile::tempdir().unwrap(),
-            identity,
+            ground,
         };
-        let shift = identity.owner_shift();
+        let root = ground.owners().on_disk(0);
         for layer in ["base", "top"] {
             fs::create_dir_all(world.path(&format!("{layer}/etc"))).unwrap();
         }
@@ -68,10 +86,14 @@ impl World {
         fs::create_dir(world.path("workspace")).unwrap();
         fs::create_dir(world.path("layers")).unwrap();
         for tree in ["base", "top"] {
-            give(&world.path(tree), shift, shift);
+            give(&world.path(tree), root, root);
         }
-        give(&world.path("workspace"), UID + shift, GID + shift);
+        give(&world.path("workspace"), world.on_disk(UID), world.on_disk(GID));
         world
+    }
+
+    fn on_disk(&self, id: u32) -> u32 {
+        self.ground.owners().on_disk(id)
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -82,7 +104,7 @@ impl World {
         JobSpec {
             directory: JobDirectory::create(&self.path("jobs"), "test").unwrap(),
             program: env!("CARGO_BIN_EXE_packhorse").into(),
-            identity: self.identity,
+            ground: self.ground,
             root_layers: vec![self.path("top"), self.path("base")],
             layers: LayersState {
                 lowers: Vec::new(),
@@ -173,7 +195,7 @@ fn succeed(job: &NativeJob, script: &str) -> String {
     ran.stdout
 }
 
-/// Seconds to sleep that nobody else sleeps: `as_a_plain_user` runs the same tests at the same time.
+/// Seconds to sleep that nobody else sleeps: the `again_` tests run the same at the same time.
 fn mark(number: u32) -> String {
     format!("{number}{:07}", std::process::id())
 }
@@ -310,8 +332,26 @@ fn only_own_processes_are_in_proc() {
     let world = World::new();
     let job = world.start();
     let numbers = succeed(&job, "cd /proc; for p in [0-9]*; do echo $p; done");
-    // The shell alone; not even PID 1, which is another user's.
-    assert_eq!(numbers.lines().count(), 1, "{numbers}");
+    match world.ground.proc {
+        // The shell alone; not even PID 1, which is another user's.
+        Proc::Own => assert_eq!(numbers.lines().count(), 1, "{numbers}"),
+        // Others are listed, and that is all.
+        Proc::Outer => {
+            let test = std::process::id();
+            assert!(
+                numbers.lines().any(|number| number == test.to_string()),
+                "{numbers}"
+            );
+            let script = format!(
+                "cat /proc/{test}/environ /proc/{test}/maps; ls /proc/{test}/fd/ /proc/{test}/root/ /proc/{test}/cwd/"
+            );
+            let ran = run(
+                &job,
+                &shell(&format!("({script}) 2>/dev/null | wc -c; kill -0 {test}")),
+            );
+            assert_eq!((ran.stdout.as_str(), ran.exit), ("0\n", Exit::Code(1)));
+        }
+    }
     assert_ne!(run(&job, &shell("kill -9 1")).exit, Exit::Code(0));
     assert_eq!(succeed(&job, "echo still here"), "still here\n");
 }
@@ -526,11 +566,11 @@ fn a_kill_from_another_thread_cancels() {
 #[test]
 fn layers_are_written_to_the_upper_with_natural_owners() {
     let world = World::new();
-    let shift = world.identity.owner_shift();
+    let (uid, gid) = (world.on_disk(UID), world.on_disk(GID));
     let lower = world.path("state");
     fs::create_dir_all(lower.join("pack/gone")).unwrap();
     fs::write(lower.join("pack/kept"), "old").unwrap();
-    give(&lower, UID + shift, GID + shift);
+    give(&lower, uid, gid);
     let mut spec = world.spec();
     spec.layers.lowers = vec![lower.clone()];
     let job = sandbox::start(spec).unwrap();
@@ -544,17 +584,14 @@ fn layers_are_written_to_the_upper_with_natural_owners() {
     );
     let directory = job.open_directory(Path::new("/layers")).unwrap();
     let seen = rustix::fs::statat(&directory, "pack/new", rustix::fs::AtFlags::empty()).unwrap();
-    assert_eq!(
-        (seen.st_uid - job.first_id(), seen.st_gid - job.first_id()),
-        (UID, GID)
-    );
+    assert_eq!(seen.st_size, 4);
     drop(directory);
     drop(job);
     let upper = world.path("layers/upper");
     let whiteout = fs::symlink_metadata(upper.join("pack/gone")).unwrap();
     assert_eq!((whiteout.mode() & 0o170_000, whiteout.rdev()), (0o020_000, 0));
     let new = fs::metadata(upper.join("pack/new")).unwrap();
-    assert_eq!((new.uid(), new.gid()), (UID + shift, GID + shift));
+    assert_eq!((new.uid(), new.gid()), (uid, gid));
     assert_eq!(fs::read_to_string(upper.join("pack/kept")).unwrap(), "changed\n");
     assert_eq!(fs::read_to_string(lower.join("pack/kept")).unwrap(), "old");
     // The upper serves as the newest lower of the next build.
@@ -581,15 +618,9 @@ fn without_a_state_layers_are_a_plain_folder() {
         "mkdir /layers/a && mv /layers/a /layers/b && echo x > /layers/b/c && echo y > /workspace/d",
     );
     drop(job);
-    let shift = world.identity.owner_shift();
-    assert_eq!(
-        fs::metadata(world.path("layers/upper/b/c")).unwrap().uid(),
-        UID + shift
-    );
-    assert_eq!(
-        fs::metadata(world.path("workspace/d")).unwrap().gid(),
-        GID + shift
-    );
+    let (uid, gid) = (world.on_disk(UID), world.on_disk(GID));
+    assert_eq!(fs::metadata(world.path("layers/upper/b/c")).unwrap().uid(), uid);
+    assert_eq!(fs::metadata(world.path("workspace/d")).unwrap().gid(), gid);
 }
 
 #[test]
@@ -695,7 +726,7 @@ fn an_image_with_hostile_links_at_mount_points_stays_inside() {
     std::os::unix::fs::symlink("../run/dangling/resolv.conf", top.join("etc/resolv.conf")).unwrap();
     std::os::unix::fs::symlink(&outside, top.join("workspace")).unwrap();
     std::os::unix::fs::symlink("../../../../../../tmp", top.join("home")).unwrap();
-    give(&top, world.identity.owner_shift(), world.identity.owner_shift());
+    give(&top, world.on_disk(0), world.on_disk(0));
     let job = world.start();
     succeed(
         &job,
@@ -882,7 +913,7 @@ fn worker_report(process: u32) -> PathBuf {
 #[test]
 fn a_killed_worker_leaves_nothing() {
     let arguments = ["--exact", "sandbox::a_worker_to_be_killed", "--ignored"];
-    let mut worker = own_program(Path::new("/proc/self/exe"), &arguments);
+    let mut worker = start_quietly(Path::new("/proc/self/exe"), &arguments);
     let report = worker_report(worker.id());
     let until = Instant::now() + Duration::from_secs(20);
     while processes_with("sleep 65432").len() < 2 {
@@ -915,9 +946,14 @@ fn a_killed_worker_leaves_nothing() {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the test runs itself again")]
-fn own_program(program: &Path, arguments: &[&str]) -> std::process::Child {
-    let quiet = std::process::Stdio::null;
+fn own_program(program: &Path) -> std::process::Command {
     std::process::Command::new(program)
+}
+
+fn start_quietly(program: &Path, arguments: &[&str]) -> std::process::Child {
+    let quiet = std::process::Stdio::null;
+    let mut command = own_program(program);
+    command
         .args(arguments)
         .stdout(quiet())
         .stderr(quiet())
@@ -1118,31 +1154,61 @@ fn programs_of_the_user_see_the_user() {
 
 /// All of this again without root: the program runs itself as a user who has subordinate ids.
 #[test]
-fn as_a_plain_user() {
+fn again_as_a_plain_user() {
+    again_in(
+        &["unshare", "--user", "--map-root-user", "--map-auto", "--mount"],
+        None,
+    );
+}
+
+/// And again as one who has none.
+#[test]
+fn again_with_a_single_id() {
+    again_in(&["unshare", "--user", "--map-root-user", "--mount"], None);
+}
+
+#[test]
+fn again_with_the_outer_proc() {
+    again_in(
+        &["unshare", "--user", "--map-root-user", "--map-auto", "--mount"],
+        Some(Rung::OuterProc),
+    );
+}
+
+#[test]
+fn again_without_user_namespaces() {
+    again(
+        &mut own_program(&std::env::current_exe().unwrap()),
+        Some(Rung::NoUserNamespace),
+    );
+}
+
+/// Runs these tests again as a user who has subordinate ids, within `namespaces`.
+fn again_in(namespaces: &[&str], rung: Option<Rung>) {
     let surroundings = Surroundings::read(None, None);
     let full = surroundings.uid_map.split_whitespace().nth(2) == Some("4294967295");
     let Some(user) = a_user_with_ids().filter(|_| full) else {
         eprintln!("left out: no user with subordinate ids, or no full id map here");
         return;
     };
-    let arguments = [
-        format!("--reuid={user}").as_str(),
-        format!("--regid={user}").as_str(),
-        "--init-groups",
-        "unshare",
-        "--user",
-        "--map-root-user",
-        "--map-auto",
-        "--mount",
-        std::env::current_exe().unwrap().to_str().unwrap(),
-        "sandbox::",
-        "--skip=as_a_plain_user",
-        "--skip=a_killed_worker",
-    ]
-    .map(str::to_owned);
-    #[expect(clippy::disallowed_methods, reason = "the test runs itself again")]
-    let output = std::process::Command::new("setpriv")
-        .args(arguments)
+    let mut command = own_program(Path::new("setpriv"));
+    command
+        .args([
+            format!("--reuid={user}"),
+            format!("--regid={user}"),
+            "--init-groups".to_owned(),
+        ])
+        .args(namespaces)
+        .arg(std::env::current_exe().unwrap());
+    again(&mut command, rung);
+}
+
+fn again(command: &mut std::process::Command, rung: Option<Rung>) {
+    if let Some(rung) = rung {
+        command.env(RUNG, rung.name());
+    }
+    let output = command
+        .args(["sandbox::", "--skip=again_", "--skip=a_killed_worker"])
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);

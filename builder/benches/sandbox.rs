@@ -13,29 +13,32 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use divan::Bencher;
-use packhorse::sandbox::identity;
-use packhorse::sandbox::identity::Identity;
+use packhorse::model::rung::RungChoice;
+use packhorse::sandbox;
 use packhorse::sandbox::identity::Surroundings;
+use packhorse::sandbox::ladder::Ground;
 use packhorse::sandbox::spec::Network;
 use tempfile::TempDir;
 
 use crate::one_job::World;
 
-/// Who this is. Asked for before any thread starts, as a plain user becomes root of a namespace here.
-static IDENTITY: LazyLock<Identity> = LazyLock::new(|| {
+/// What jobs stand on. Asked for before any thread starts, as a plain user becomes root of a namespace here.
+static GROUND: LazyLock<Ground> = LazyLock::new(|| {
     let surroundings = Surroundings::read(env::var_os("PATH").as_deref(), env::var("USER").ok().as_deref());
-    identity::enter(&surroundings).expect("this machine allows sandboxes")
+    let kept_nowhere = Path::new("/nonexistent");
+    let entered = sandbox::enter(&surroundings, RungChoice::default(), kept_nowhere);
+    entered.expect("this machine allows sandboxes").0
 });
 
 fn main() {
-    println!("sandboxes as {}", IDENTITY.rung());
+    println!("sandboxes as {}", GROUND.words());
     divan::main();
 }
 
 fn world() -> (TempDir, World) {
     let place = tempfile::tempdir().expect("a temporary folder can be made");
     let program = Path::new(env!("CARGO_BIN_EXE_packhorse"));
-    let world = World::new(place.path(), program, *IDENTITY).expect("busybox-static is installed");
+    let world = World::new(place.path(), program, *GROUND).expect("busybox-static is installed");
     (place, world)
 }
 

@@ -10,7 +10,8 @@ use std::time::Instant;
 use anyhow::Context;
 use anyhow::bail;
 use anyhow::ensure;
-use packhorse::sandbox::identity;
+use packhorse::model::rung::RungChoice;
+use packhorse::sandbox;
 use packhorse::sandbox::identity::Surroundings;
 use packhorse::sandbox::spec::Network;
 
@@ -25,9 +26,9 @@ pub(crate) fn jobs(words: &[String]) -> anyhow::Result<()> {
         bail!("__jobs ROUNDS PLACE PROGRAM NETWORK");
     };
     let (place, program) = (Path::new(place), Path::new(program));
-    let identity = identity::enter(&Surroundings::read(None, None))?;
+    let (ground, _) = sandbox::enter(&Surroundings::read(None, None), RungChoice::default(), place)?;
     fs::create_dir(place)?;
-    let world = World::new(place, program, identity)?;
+    let world = World::new(place, program, ground)?;
     let measured = measure(rounds.parse()?, || {
         world.round(match network.as_str() {
             "none" => Network::None,

@@ -15,8 +15,8 @@ use packhorse::sandbox::command::Command;
 use packhorse::sandbox::command::Exit;
 use packhorse::sandbox::command::RunAs;
 use packhorse::sandbox::directory::JobDirectory;
-use packhorse::sandbox::identity::Identity;
 use packhorse::sandbox::job::Job;
+use packhorse::sandbox::ladder::Ground;
 use packhorse::sandbox::spec::JobSpec;
 use packhorse::sandbox::spec::LayersState;
 use packhorse::sandbox::spec::Network;
@@ -30,28 +30,24 @@ const USER_ID: u32 = 1000;
 pub(crate) struct World {
     place: PathBuf,
     program: PathBuf,
-    identity: Identity,
+    ground: Ground,
 }
 
 impl World {
     /// Makes it in the empty folder `place`; `program` is packhorse.
-    pub(crate) fn new(place: &Path, program: &Path, identity: Identity) -> io::Result<Self> {
-        let shift = identity.owner_shift();
+    pub(crate) fn new(place: &Path, program: &Path, ground: Ground) -> io::Result<Self> {
+        let (root, user) = (ground.owners().on_disk(0), ground.owners().on_disk(USER_ID));
         make_root(&place.join("root"))?;
-        give(&place.join("root"), shift)?;
+        give(&place.join("root"), root)?;
         for name in ["workspace", "layers"] {
             fs::create_dir(place.join(name))?;
         }
-        lchown(
-            place.join("workspace"),
-            Some(USER_ID + shift),
-            Some(USER_ID + shift),
-        )?;
+        lchown(place.join("workspace"), Some(user), Some(user))?;
         let (place, program) = (place.to_owned(), program.to_owned());
         Ok(Self {
             place,
             program,
-            identity,
+            ground,
         })
     }
 
@@ -67,7 +63,7 @@ impl World {
         Ok(JobSpec {
             directory: JobDirectory::create(&self.place.join("jobs"), "bench")?,
             program: self.program.clone(),
-            identity: self.identity,
+            ground: self.ground,
             root_layers: vec![self.place.join("root")],
             layers: LayersState {
                 lowers: Vec::new(),

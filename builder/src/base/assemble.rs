@@ -15,6 +15,7 @@ use crate::events::Cancel;
 use crate::events::Event;
 use crate::events::Events;
 use crate::model::descriptor::LayerDescriptor;
+use crate::model::owners::Owners;
 use crate::model::timestamp::Timestamp;
 
 /// What a base is assembled from.
@@ -23,8 +24,8 @@ pub(super) struct Assembly {
     /// Their `.deb`s, in the same order.
     pub(super) debs: Vec<PathBuf>,
     pub(super) architecture: String,
-    /// What is added to owners on disk.
-    pub(super) owner_shift: u32,
+    /// How owners are kept on disk.
+    pub(super) owners: Owners,
     /// Takes the same entries for a layer.
     pub(super) layer: Option<Box<dyn LayerSink>>,
 }
@@ -46,12 +47,10 @@ pub(super) fn assemble(
     cancel: &Cancel,
 ) -> Result<Assembled, BaseError> {
     std::fs::create_dir_all(root).map_err(BaseError::file("make", root))?;
-    let owner_shift = rustix::process::geteuid()
-        .is_root()
-        .then_some(assembly.owner_shift);
+    let owners = rustix::process::geteuid().is_root().then_some(assembly.owners);
     let mut disk = Disk {
         root: root.to_owned(),
-        owner_shift,
+        owners,
     };
     let unpacked = unpack(assembly.packages, &assembly.debs, &disk, watcher, cancel)?;
     let mut tree = Tree::merge(&unpacked)?;

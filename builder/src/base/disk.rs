@@ -1,4 +1,4 @@
-//! The base's tree on disk: owners, modes and times as in the image, owners shifted by a range's beginning.
+//! The base's tree on disk: owners, modes and times as in the image, owners as the store keeps them.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -26,14 +26,15 @@ use rustix::fs::Timestamps;
 use crate::base::sink::EntryHeader;
 use crate::base::sink::EntryKind;
 use crate::base::sink::EntrySink;
+use crate::model::owners::Owners;
 
 /// A tree on disk.
 #[derive(Debug, Clone)]
 pub(super) struct Disk {
     /// Its root.
     pub(super) root: PathBuf,
-    /// What is added to owners and groups; none where owners cannot be given (no root, no namespace).
-    pub(super) owner_shift: Option<u32>,
+    /// How owners and groups are kept; none where they cannot be given (no root, no namespace).
+    pub(super) owners: Option<Owners>,
 }
 
 /// Where an entry is under `root`.
@@ -44,11 +45,11 @@ pub(super) fn place(root: &Path, path: &[u8]) -> PathBuf {
 impl Disk {
     /// Gives an open file its owner, mode and time; the mode after the owner, which clears set-uid bits.
     pub(super) fn dress_file(&self, file: &File, header: &EntryHeader) -> io::Result<()> {
-        if let Some(shift) = self.owner_shift {
+        if let Some(owners) = self.owners {
             fchown(
                 file,
-                Some(shifted(header.uid, shift)?),
-                Some(shifted(header.gid, shift)?),
+                Some(owners.on_disk(header.uid)),
+                Some(owners.on_disk(header.gid)),
             )?;
         }
         file.set_permissions(Permissions::from_mode(header.mode))?;
@@ -72,13 +73,13 @@ impl Disk {
     }
 
     fn own(&self, path: &Path, header: &EntryHeader) -> io::Result<()> {
-        let Some(shift) = self.owner_shift else {
+        let Some(owners) = self.owners else {
             return Ok(());
         };
         lchown(
             path,
-            Some(shifted(header.uid, shift)?),
-            Some(shifted(header.gid, shift)?),
+            Some(owners.on_disk(header.uid)),
+            Some(owners.on_disk(header.gid)),
         )
     }
 }
@@ -108,16 +109,6 @@ impl EntrySink for Disk {
             }
         }
     }
-}
-
-fn shifted(id: u32, shift: u32) -> io::Result<u32> {
-    let wrong = || {
-        io::Error::new(
-            io::ErrorKind::InvalidInput,
-            format!("owner {id} shifted by {shift} is no owner"),
-        )
-    };
-    id.checked_add(shift).ok_or_else(wrong)
 }
 
 fn time(mtime: i64) -> SystemTime {

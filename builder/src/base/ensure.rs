@@ -32,6 +32,7 @@ use crate::events::Watcher;
 use crate::http::client::Client;
 use crate::model::descriptor::LayerDescriptor;
 use crate::model::digest::Digest;
+use crate::model::owners::Owners;
 use crate::model::timestamp::Timestamp;
 
 /// After this many days a build says that the base is old.
@@ -56,8 +57,8 @@ pub struct BaseRequest {
     pub lock: Option<Lock>,
     /// The time.
     pub now: Timestamp,
-    /// What is added to owners on disk, when they can be given at all.
-    pub owner_shift: u32,
+    /// How owners are kept on disk, when they can be given at all.
+    pub owners: Owners,
     /// Makes a layer of the base too.
     pub begin_layer: Option<BeginLayer>,
 }
@@ -163,15 +164,18 @@ fn find(request: &BaseRequest) -> Result<Option<Base>, BaseError> {
     let Some(current) = in_force(request)? else {
         return Ok(None);
     };
-    let folder = record::base_folder(&request.data_directory, current.lock, request.flavour);
+    let folder = record::base_folder(
+        &request.data_directory,
+        current.lock,
+        request.flavour,
+        request.owners,
+    );
     let Some(lease) = Lease::take(&folder).map_err(BaseError::file("lock", &folder))? else {
         return Ok(None);
     };
     let record = record::read_record(&folder)?;
     let fits = |record: &Record| {
-        record.layout == record::LAYOUT
-            && record.owner_shift == request.owner_shift
-            && (request.begin_layer.is_none() || has_layer(request, record))
+        record.layout == record::LAYOUT && (request.begin_layer.is_none() || has_layer(request, record))
     };
     Ok(record
         .filter(fits)
@@ -192,9 +196,11 @@ pub fn blobs_in_force(data_directory: &Path, architecture: &str) -> Result<BTree
     let mut blobs = BTreeSet::new();
     if let Some(current) = record::read_current(data_directory, architecture)? {
         for flavour in Flavour::ALL {
-            let folder = record::base_folder(data_directory, current.lock, flavour);
-            let layer = record::read_record(&folder)?.and_then(|record| record.layer);
-            blobs.extend(layer.map(|layer| layer.blob.digest));
+            for owners in Owners::ALL {
+                let folder = record::base_folder(data_directory, current.lock, flavour, owners);
+                let layer = record::read_record(&folder)?.and_then(|record| record.layer);
+                blobs.extend(layer.map(|layer| layer.blob.digest));
+            }
         }
     }
     Ok(blobs)
@@ -261,15 +267,15 @@ async fn make(
         packages,
         debs,
         architecture: lock.architecture.clone(),
-        owner_shift: request.owner_shift,
+        owners: request.owners,
         layer: layer.map_err(BaseError::file("begin a layer in", data))?,
     };
     let current = Current {
         lock: lock.digest(),
         date: lock.date,
     };
-    let folder = record::base_folder(data, current.lock, request.flavour);
-    let (flavour, shift) = (request.flavour, request.owner_shift);
+    let folder = record::base_folder(data, current.lock, request.flavour, request.owners);
+    let flavour = request.flavour;
     let work = {
         let (folder, watcher, cancel) = (folder.clone(), watcher.clone(), cancel.clone());
         move || {
@@ -281,7 +287,6 @@ async fn make(
                 created: assembled.newest,
                 config,
                 layer: assembled.layer,
-                owner_shift: shift,
             };
             record::write_record(unfinished.path(), &record)?;
             Ok::<_, BaseError>((record, unfinished.keep_as(&folder)?))
@@ -436,7 +441,7 @@ mod tests {
             },
             lock,
             now: Timestamp(1_790_000_000 + 31 * 86_400),
-            owner_shift: 0,
+            owners: Owners::Natural,
             begin_layer: None,
         }
     }
@@ -555,9 +560,14 @@ mod tests {
                 rustix::fs::AtFlags::empty(),
             )
         };
-        let mut shifted = request(folder.path(), Some(lock));
-        shifted.owner_shift = 1;
-        let made = ensured(shifted, &client).await.unwrap();
+        // As a program before this one left it.
+        let place = record::base_folder(folder.path(), lock.digest(), Flavour::Run, Owners::Natural);
+        let mut record = record::read_record(&place).unwrap().unwrap();
+        record.layout -= 1;
+        record::write_record(&place, &record).unwrap();
+        let made = ensured(request(folder.path(), Some(lock)), &client)
+            .await
+            .unwrap();
         assert_eq!(made.root, used.root);
         assert!(has_file().is_ok());
     }
@@ -649,7 +659,7 @@ mod tests {
             .await
             .unwrap_err();
         assert!(error.to_string().contains("base-passwd"), "{error}");
-        assert!(!record::base_folder(&data, lock.digest(), Flavour::Run).exists());
+        assert!(!record::base_folder(&data, lock.digest(), Flavour::Run, Owners::Natural).exists());
         let blobs = std::fs::read_dir(data.join("blobs/sha256")).unwrap();
         assert_eq!(blobs.count(), 1);
     }

@@ -14,6 +14,7 @@ use crate::base::flavour::Flavour;
 use crate::base::lock::Lock;
 use crate::model::descriptor::LayerDescriptor;
 use crate::model::digest::Digest;
+use crate::model::owners::Owners;
 use crate::model::timestamp::Timestamp;
 use crate::oci::temporary::write_atomically;
 
@@ -34,7 +35,6 @@ pub(super) struct Record {
     pub(super) created: Timestamp,
     pub(super) config: serde_json::Value,
     pub(super) layer: Option<LayerDescriptor>,
-    pub(super) owner_shift: u32,
 }
 
 /// The lock that is used when none is named.
@@ -54,9 +54,9 @@ pub(super) fn lock_folder(data_directory: &Path, lock: Digest) -> PathBuf {
     bases(data_directory).join(lock.hex())
 }
 
-/// The folder of one base.
-pub(super) fn base_folder(data_directory: &Path, lock: Digest, flavour: Flavour) -> PathBuf {
-    lock_folder(data_directory, lock).join(flavour.name())
+/// The folder of one base whose owners are kept in one way.
+pub(super) fn base_folder(data_directory: &Path, lock: Digest, flavour: Flavour, owners: Owners) -> PathBuf {
+    lock_folder(data_directory, lock).join(owners.folder(flavour.name()))
 }
 
 /// The record in a base's folder, if the base is there. One that does not parse (another version's) counts as absent:

@@ -351,7 +351,7 @@ mod tests {
         }
         let disk = Disk {
             root: folder.path().join("fs"),
-            owner_shift: None,
+            owners: None,
         };
         let packages = vec![package("a"), package("b")];
         let unpacked = unpack(packages, &debs, &disk, &Silence, &Cancel::default())

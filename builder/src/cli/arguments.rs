@@ -12,6 +12,9 @@ use clap::Parser;
 use clap::Subcommand;
 use clap::ValueEnum;
 
+use crate::model::rung::NoRung;
+use crate::model::rung::Rung;
+
 /// The heading of the options that every command has.
 const EVERYWHERE: &str = "Options of every command";
 
@@ -34,6 +37,19 @@ pub struct Arguments {
     )]
     pub home: Option<PathBuf>,
 
+    /// The rung of the sandbox's ladder: `auto` for the strongest that this machine allows, or full, rootless, single-id,
+    /// outer-proc, no-user-namespace
+    #[arg(
+        long,
+        env = "PACKHORSE_SANDBOX",
+        global = true,
+        value_name = "RUNG",
+        hide_env_values = true,
+        value_parser = rung,
+        help_heading = EVERYWHERE
+    )]
+    pub sandbox: Option<WantedRung>,
+
     /// How progress is shown
     #[arg(
         long,
@@ -48,6 +64,15 @@ pub struct Arguments {
     /// Print only the result
     #[arg(long, short, global = true, help_heading = EVERYWHERE)]
     pub quiet: bool,
+}
+
+/// Which rung `--sandbox` asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WantedRung {
+    /// The strongest that there is.
+    Auto,
+    /// This one and no other.
+    Exactly(Rung),
 }
 
 /// How progress is shown.
@@ -244,6 +269,14 @@ pub enum CacheCommand {
         #[arg(long, value_name = "SIZE", value_parser = size)]
         keep: Option<u64>,
     },
+}
+
+fn rung(text: &str) -> Result<WantedRung, NoRung> {
+    if text == "auto" {
+        Ok(WantedRung::Auto)
+    } else {
+        text.parse().map(WantedRung::Exactly)
+    }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -138,7 +138,7 @@ fn request(flavour: Flavour, lock: Option<&Lock>, toolbox: &Toolbox) -> Result<B
         mirrors: toolbox.builder.mirrors.clone(),
         lock: lock.cloned(),
         now: toolbox.builder.now,
-        owner_shift: toolbox.builder.identity.owner_shift(),
+        owners: toolbox.builder.ground.owners(),
         begin_layer: (flavour == Flavour::Run).then(|| layer::begin(blobs)),
     })
 }

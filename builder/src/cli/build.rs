@@ -74,7 +74,7 @@ fn report_refusal(request: &BuildRequest, error: &CommandError) {
 fn before_the_end(recorder: &Recorder<Renderer>, toolbox: &Toolbox) -> report::BeforeTheEnd {
     report::BeforeTheEnd {
         told: recorder.told(),
-        rung: Some(toolbox.builder.identity.rung().to_owned()),
+        rung: Some(toolbox.builder.ground.words()),
     }
 }
 

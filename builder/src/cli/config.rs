@@ -9,6 +9,10 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use serde::Deserialize;
 
+use crate::cli::arguments::WantedRung;
+use crate::model::rung::Rung;
+use crate::model::rung::RungChoice;
+
 /// Everything that comes from the environment and the operator's file.
 #[derive(Clone)]
 pub struct Config {
@@ -20,6 +24,8 @@ pub struct Config {
     pub environment: BTreeMap<String, OsString>,
     /// The operator's file.
     pub file: File,
+    /// The sandbox that is wanted for jobs.
+    pub rung: RungChoice,
 }
 
 /// Passwords of proxies, mirrors and registries are in the environment and in the file, so neither is shown.
@@ -43,6 +49,8 @@ pub struct File {
     pub base: BaseFile,
     /// The network.
     pub network: NetworkFile,
+    /// The sandbox.
+    pub sandbox: SandboxFile,
     /// Where to fetch what is named by a URL.
     pub mirrors: Vec<MirrorFile>,
 }
@@ -71,6 +79,31 @@ pub struct NetworkFile {
     pub no_proxy: Option<String>,
 }
 
+/// `[sandbox]`.
+#[derive(Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct SandboxFile {
+    /// The rung that is used where the command line names none.
+    pub rung: Option<Rung>,
+    /// The lowest rung that may be used, whatever the command line says.
+    pub minimum: Option<Rung>,
+}
+
+impl SandboxFile {
+    /// The rung that is wanted; `named` is what `--sandbox` says.
+    fn choice(&self, named: Option<WantedRung>) -> RungChoice {
+        let exactly = match named {
+            Some(WantedRung::Exactly(rung)) => Some(rung),
+            Some(WantedRung::Auto) => None,
+            None => self.rung,
+        };
+        RungChoice {
+            exactly,
+            minimum: self.minimum,
+        }
+    }
+}
+
 /// `[[mirrors]]`.
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -90,12 +123,16 @@ const SYSTEM_CA_FILES: [&str; 4] = [
 ];
 
 impl Config {
-    /// Reads the process's environment and the operator's file. `home` is what `--home` says.
-    pub fn read(home: Option<&Path>) -> anyhow::Result<Self> {
+    /// Reads the process's environment and the operator's file. `home` is what `--home` says, `rung` what `--sandbox` does.
+    pub fn read(home: Option<&Path>, rung: Option<WantedRung>) -> anyhow::Result<Self> {
         let environment = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
             .collect();
-        Self::from_environment(home, environment)
+        let config = Self::from_environment(home, environment)?;
+        Ok(Self {
+            rung: config.file.sandbox.choice(rung),
+            ..config
+        })
     }
 
     fn from_environment(
@@ -136,6 +173,7 @@ impl Config {
             home,
             user_home,
             environment,
+            rung: file.sandbox.choice(None),
             file,
         })
     }

@@ -51,7 +51,7 @@ pub fn main() -> ExitCode {
 
 fn run(arguments: Arguments, manner: Manner) -> Result<u8, CommandError> {
     trace();
-    let config = Config::read(arguments.home.as_deref())?;
+    let config = Config::read(arguments.home.as_deref(), arguments.sandbox)?;
     match arguments.command {
         Command::Build(command) => build::run(command, &config, manner),
         Command::Plan(command) => plan::run(command, &config, manner),

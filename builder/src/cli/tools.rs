@@ -25,10 +25,12 @@ use crate::phases::handover::BuilderSettings;
 use crate::phases::handover::Tools;
 use crate::registry::client::Registry;
 use crate::registry::credentials::CredentialSources;
+use crate::sandbox;
 use crate::sandbox::directory::janitor;
 use crate::sandbox::identity;
-use crate::sandbox::identity::Identity;
 use crate::sandbox::identity::Surroundings;
+use crate::sandbox::ladder::Ground;
+use crate::sandbox::ladder::Missing;
 use crate::store::Store;
 
 /// How long threads are waited for that still block when a command has ended: for what removes what it has made.
@@ -59,11 +61,12 @@ impl Toolbox {
             .environment
             .get("PATH")
             .map(|path| OsStr::new(path.as_os_str()));
-        let identity = identity::enter(&Surroundings::read(search_path, config.variable("USER")))?;
-        let store = Store::open(&config.home)?;
+        let surroundings = Surroundings::read(search_path, config.variable("USER"));
+        let (ground, climbed) = sandbox::enter(&surroundings, config.rung, &config.home)?;
+        let store = Store::open(&config.home)?.with_owners(ground.owners());
         let http_settings = http_settings(config, insecure);
         let http = Client::new(&http_settings)?;
-        let user_command = identity::as_user_arguments(identity);
+        let user_command = identity::as_user_arguments(ground.identity);
         let credentials = CredentialSources {
             cnb_registry_auth: config.variable("CNB_REGISTRY_AUTH").map(str::to_owned),
             files: credential_files(config),
@@ -80,7 +83,7 @@ impl Toolbox {
             git: Git::new(with_ssh(git, config)?),
             registry: Registry::new(http.clone(), credentials),
             http,
-            builder: builder_settings(config, identity)?,
+            builder: builder_settings(config, ground, climbed.missing)?,
             store,
             watcher,
             cancel: Cancel::default(),
@@ -191,7 +194,11 @@ fn ssh_words(command: &str) -> Result<Vec<OsString>, CommandError> {
     Ok(words.into_iter().map(Into::into).collect())
 }
 
-fn builder_settings(config: &Config, identity: Identity) -> Result<BuilderSettings, CommandError> {
+fn builder_settings(
+    config: &Config,
+    ground: Ground,
+    missing: Vec<Missing>,
+) -> Result<BuilderSettings, CommandError> {
     let defaults = Mirrors::default();
     let named = |variable: &str, file: &Option<String>| {
         config
@@ -210,7 +217,8 @@ fn builder_settings(config: &Config, identity: Identity) -> Result<BuilderSettin
     };
     Ok(BuilderSettings {
         mirrors,
-        identity,
+        ground,
+        missing,
         ca_file: config.ca_file(),
         network: NetworkPolicy::Public(PublicPolicy {
             trusted_hosts: mirror_hosts(config),

@@ -7,6 +7,8 @@ pub mod timestamp;
 pub mod reference;
 pub mod source;
 pub mod named_by;
+pub mod owners;
+pub mod rung;
 pub mod policy;
 pub mod size;
 pub mod limits;

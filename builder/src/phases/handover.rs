@@ -26,7 +26,8 @@ use crate::model::receipt::Receipt;
 use crate::model::timestamp::Timestamp;
 use crate::network::gateway::Gateway;
 use crate::registry::client::Registry;
-use crate::sandbox::identity::Identity;
+use crate::sandbox::ladder::Ground;
+use crate::sandbox::ladder::Missing;
 use crate::sandbox::native::NativeJob;
 use crate::store::Store;
 use crate::store::blobs::BlobsInUse;
@@ -74,8 +75,10 @@ impl Tools<'_> {
 pub struct BuilderSettings {
     /// Where the base's packages come from.
     pub mirrors: Mirrors,
-    /// Who the worker is on this machine.
-    pub identity: Identity,
+    /// What jobs stand on on this machine.
+    pub ground: Ground,
+    /// What keeps jobs from standing higher.
+    pub missing: Vec<Missing>,
     /// The certificates of authorities that jobs trust beside their image's own.
     pub ca_file: Option<PathBuf>,
     /// Where build steps may connect to.

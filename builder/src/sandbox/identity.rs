@@ -9,12 +9,14 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::path::PathBuf;
 
-use rustix::mount::MountPropagationFlags;
 use rustix::process::Pid;
 use rustix::process::WaitOptions;
 use rustix::thread::UnshareFlags;
 
+use crate::model::owners::Owners;
+use crate::model::rung::Rung;
 use crate::sandbox::error::SandboxError;
+use crate::sandbox::ladder::Missing;
 use crate::sandbox::linux;
 use crate::sandbox::linux::Forked;
 use crate::sandbox::subordinate_ids;
@@ -81,73 +83,58 @@ pub enum Identity {
         /// The group that it is outside.
         gid: u32,
     },
+    /// A user who has no other id, now root of a management namespace with that one id; in a job every id is it.
+    Single {
+        /// The user that it is outside; 0 where it was root of such a namespace before.
+        uid: u32,
+        /// The group that it is outside.
+        gid: u32,
+    },
+    /// Root, where no user namespace is to be had: ids inside a job are those outside.
+    RootAlone,
 }
 
 impl Identity {
-    /// What is added to a natural id when a file of an image or a layer is stored on disk, as this process sees it.
-    pub fn owner_shift(self) -> u32 {
+    /// How owners are kept on disk.
+    pub fn owners(self) -> Owners {
         match self {
-            Self::Root => 0,
-            Self::Nested | Self::Rootless { .. } => 1,
+            Self::Root | Self::RootAlone => Owners::Natural,
+            Self::Nested | Self::Rootless { .. } => Owners::Shifted,
+            Self::Single { .. } => Owners::Single,
         }
     }
 
-    /// The rung of the ladder that is in force, in words.
-    pub fn rung(self) -> &'static str {
+    /// Who that is, for log and report.
+    pub(crate) fn words(self) -> &'static str {
         match self {
             Self::Root => "root with a range of ids for each job",
             Self::Nested => "root of a container's user namespace",
-            Self::Rootless { .. } => "rootless with subordinate ids",
+            Self::Rootless { .. } => "a plain user with subordinate ids",
+            Self::Single { .. } => "a user without subordinate ids; all ids inside are one",
+            Self::RootAlone => "root without user namespaces",
         }
     }
 }
 
-/// Makes this process able to start jobs. To be called first thing in `main`, while it has one thread.
+/// Makes this process what `identity` says. To be called first thing in `main`, while it has one thread.
 ///
-/// After [`SandboxError::Forbidden`] the process may still do everything that needs no sandbox, unless mapping the ids
-/// failed half-way; then it should end.
-pub fn enter(surroundings: &Surroundings) -> Result<Identity, SandboxError> {
-    if surroundings.uid == 0 {
-        return identity_of_root(&surroundings.uid_map);
-    }
-    let maps = Maps::of(surroundings)?;
-    probe_namespaces()?;
-    enter_management_namespace(&maps)?;
-    Ok(Identity::Rootless {
-        uid: surroundings.uid,
-        gid: surroundings.gid,
-    })
-}
-
-fn identity_of_root(uid_map: &str) -> Result<Identity, SandboxError> {
-    let mapped = ids_from_zero(uid_map);
-    if mapped == u64::from(u32::MAX) {
-        Ok(Identity::Root)
-    } else if mapped >= u64::from(IDS_OF_A_JOB) {
-        Ok(Identity::Nested)
-    } else {
-        Err(SandboxError::Forbidden {
-            what: "this container has too few user ids".to_owned(),
-            why: format!("{mapped} ids are mapped, {IDS_OF_A_JOB} are needed"),
-            cure: "start the container with a user namespace of at least 65536 ids".to_owned(),
-        })
+/// After an error the process should end: it may be half-way.
+pub(crate) fn enter(identity: Identity, surroundings: &Surroundings) -> Result<(), SandboxError> {
+    match identity {
+        Identity::Root | Identity::Nested | Identity::RootAlone | Identity::Single { uid: 0, .. } => Ok(()),
+        Identity::Rootless { .. } => {
+            let maps = Maps::of(surroundings).map_err(|missing| forbidden_mapping(&missing.why))?;
+            enter_with_range(&maps)
+        }
+        Identity::Single { uid, gid } => {
+            enter_alone(uid, gid).map_err(|source| forbidden_mapping(&source.to_string()))
+        }
     }
 }
 
-/// How many ids from 0 on are mapped without a gap.
-fn ids_from_zero(uid_map: &str) -> u64 {
-    let mut ranges: Vec<(u64, u64)> = uid_map
-        .lines()
-        .filter_map(|line| {
-            let mut fields = line.split_whitespace();
-            Some((fields.next()?.parse().ok()?, fields.nth(1)?.parse().ok()?))
-        })
-        .collect();
-    ranges.sort_unstable();
-    ranges.iter().fold(
-        0,
-        |end, (first, count)| if *first == end { end + count } else { end },
-    )
+/// What a plain user lacks for a range of ids, if anything.
+pub(crate) fn missing_for_a_range(surroundings: &Surroundings) -> Option<Missing> {
+    Maps::of(surroundings).err()
 }
 
 /// The arguments of newuidmap and newgidmap behind the process id.
@@ -157,16 +144,18 @@ struct Maps {
 }
 
 impl Maps {
-    fn of(surroundings: &Surroundings) -> Result<Self, SandboxError> {
+    fn of(surroundings: &Surroundings) -> Result<Self, Missing> {
         let program = |found: &Option<PathBuf>, name: &str| {
-            found.clone().ok_or_else(|| SandboxError::Forbidden {
+            found.clone().ok_or_else(|| Missing {
+                rung: Rung::Rootless,
                 what: "a plain user needs a helper to map ids".to_owned(),
                 why: format!("the program `{name}` is not there"),
                 cure: "install it: `apt install uidmap`, or `dnf install shadow-utils`".to_owned(),
             })
         };
         let range = |found: Option<SubordinateRange>, file: &str, option: &str| {
-            found.ok_or_else(|| SandboxError::Forbidden {
+            found.ok_or_else(|| Missing {
+                rung: Rung::Rootless,
                 what: "a plain user needs subordinate ids".to_owned(),
                 why: format!(
                     "`{file}` gives user {} no range of {IDS_OF_A_JOB} ids",
@@ -198,45 +187,8 @@ impl Maps {
     }
 }
 
-/// Tries the namespaces and a mount in a child, so that a refusal leaves this process as it was. A mount, because
-/// `AppArmor` on Ubuntu lets a user namespace be made and then denies every capability in it.
-fn probe_namespaces() -> Result<(), SandboxError> {
-    const NO_NAMESPACE: i32 = 1;
-    const NO_MOUNT: i32 = 2;
-    let status = in_child(|| {
-        if linux::unshare(UnshareFlags::NEWUSER | UnshareFlags::NEWNS).is_err() {
-            return NO_NAMESPACE;
-        }
-        let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
-        if rustix::mount::mount_change("/", private).is_err() {
-            NO_MOUNT
-        } else {
-            0
-        }
-    });
-    match status {
-        Ok(0) => Ok(()),
-        Ok(NO_MOUNT) => Err(SandboxError::Forbidden {
-            what: "mounting inside a user namespace".to_owned(),
-            why: "the kernel's security module denies it".to_owned(),
-            cure: "on Ubuntu: `sysctl kernel.apparmor_restrict_unprivileged_userns=0`, or an AppArmor profile with \
-                   `userns,` for this program"
-                .to_owned(),
-        }),
-        Ok(_) => Err(SandboxError::Forbidden {
-            what: "making a user namespace".to_owned(),
-            why: "the kernel refuses it".to_owned(),
-            cure: "`sysctl user.max_user_namespaces=15000`, on older Debian `sysctl \
-                   kernel.unprivileged_userns_clone=1`; in a container `--security-opt seccomp=unconfined \
-                   --security-opt systempaths=unconfined`"
-                .to_owned(),
-        }),
-        Err(source) => Err(forbidden_mapping(&source.to_string())),
-    }
-}
-
 /// Maps `0 → me, 1… → the subordinate range` and becomes root there.
-fn enter_management_namespace(maps: &Maps) -> Result<(), SandboxError> {
+fn enter_with_range(maps: &Maps) -> Result<(), SandboxError> {
     let failed = |source: io::Error| forbidden_mapping(&source.to_string());
     let (unshared, waits) =
         rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(|e| failed(e.into()))?;
@@ -264,6 +216,12 @@ fn enter_management_namespace(maps: &Maps) -> Result<(), SandboxError> {
     rustix::thread::set_thread_res_uid(root, root, root).map_err(|e| failed(e.into()))
 }
 
+/// Maps `0 → me` and nothing else, which needs no helper.
+fn enter_alone(uid: u32, gid: u32) -> io::Result<()> {
+    linux::unshare(UnshareFlags::NEWUSER | UnshareFlags::NEWNS)?;
+    map_self([0, uid], [0, gid])
+}
+
 fn run_helper((program, arguments): &(PathBuf, [String; 6]), process: Pid) -> bool {
     #[expect(
         clippy::disallowed_methods,
@@ -281,14 +239,6 @@ fn forbidden_mapping(why: &str) -> SandboxError {
         cure: "`newuidmap` and `newgidmap` must be set-user-id root, or in a container have the file capabilities \
                `setcap cap_setuid+ep` and `cap_setgid+ep`, and the range must be free for this user"
             .to_owned(),
-    }
-}
-
-/// Runs `act` in a forked child and gives its result as exit code.
-fn in_child(act: impl FnOnce() -> i32) -> io::Result<i32> {
-    match linux::fork()? {
-        Forked::Child => linux::exit_now(act()),
-        Forked::Parent(child) => wait_for(child),
     }
 }
 
@@ -329,9 +279,15 @@ pub fn as_user_main(arguments: &[OsString]) -> i32 {
 /// Makes a namespace in which root of the management namespace, that is the real user, has its real numbers.
 fn become_user(uid: u32, gid: u32) -> io::Result<()> {
     linux::unshare(UnshareFlags::NEWUSER)?;
+    map_self([uid, 0], [gid, 0])
+}
+
+/// Maps one user and one group in the namespace that this process has just made: each as inside, outside.
+pub(crate) fn map_self([uid, uid_outside]: [u32; 2], [gid, gid_outside]: [u32; 2]) -> io::Result<()> {
+    // The kernel demands it of whoever maps a group without privilege.
     write_map(Path::new("/proc/self/setgroups"), "deny")?;
-    write_map(Path::new("/proc/self/uid_map"), &format!("{uid} 0 1"))?;
-    write_map(Path::new("/proc/self/gid_map"), &format!("{gid} 0 1"))
+    write_map(Path::new("/proc/self/uid_map"), &format!("{uid} {uid_outside} 1"))?;
+    write_map(Path::new("/proc/self/gid_map"), &format!("{gid} {gid_outside} 1"))
 }
 
 /// Writes an id map in one write, as the kernel demands.
@@ -346,10 +302,12 @@ pub(crate) fn write_map(path: &Path, text: &str) -> io::Result<()> {
 /// The wrapper's arguments in front of a program of the user's; none when no wrapper is needed.
 pub fn as_user_arguments(identity: Identity) -> Vec<OsString> {
     match identity {
-        Identity::Root | Identity::Nested => Vec::new(),
-        Identity::Rootless { uid, gid } => ["__as-user".to_owned(), uid.to_string(), gid.to_string()]
-            .map(OsString::from)
-            .to_vec(),
+        Identity::Root | Identity::Nested | Identity::RootAlone => Vec::new(),
+        Identity::Rootless { uid, gid } | Identity::Single { uid, gid } => {
+            ["__as-user".to_owned(), uid.to_string(), gid.to_string()]
+                .map(OsString::from)
+                .to_vec()
+        }
     }
 }
 
@@ -363,22 +321,9 @@ pub(crate) fn number_of(bytes: &OsStr) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use rustix::process::DumpableBehavior;
 
-    #[test]
-    fn the_map_decides_what_kind_of_root_this_is() {
-        assert_eq!(
-            identity_of_root("         0          0 4294967295\n").unwrap(),
-            Identity::Root
-        );
-        assert_eq!(identity_of_root("0 100000 65536\n").unwrap(), Identity::Nested);
-        assert_eq!(
-            identity_of_root("0 1000 1\n1 100000 65536\n").unwrap(),
-            Identity::Nested
-        );
-        assert!(identity_of_root("0 1000 1\n").is_err());
-        assert!(identity_of_root("").is_err());
-    }
+    use super::*;
 
     #[test]
     fn a_user_without_a_range_is_told_the_cure() {
@@ -391,19 +336,14 @@ mod tests {
             newuidmap: Some("/usr/bin/newuidmap".into()),
             newgidmap: Some("/usr/bin/newgidmap".into()),
         };
-        let error = enter(&surroundings).unwrap_err().to_string();
-        assert!(
-            error.contains("`/etc/subuid` gives user 1234 no range"),
-            "{error}"
-        );
-        assert!(error.contains("usermod --add-subuids"), "{error}");
-        let error = enter(&Surroundings {
+        let missing = missing_for_a_range(&surroundings).unwrap();
+        assert_eq!(missing.why, "`/etc/subuid` gives user 1234 no range of 65536 ids");
+        assert!(missing.cure.contains("usermod --add-subuids"), "{}", missing.cure);
+        let missing = missing_for_a_range(&Surroundings {
             newuidmap: None,
             ..surroundings
-        })
-        .unwrap_err()
-        .to_string();
-        assert!(error.contains("apt install uidmap"), "{error}");
+        });
+        assert!(missing.unwrap().cure.contains("apt install uidmap"));
     }
 
     /// The first user of `/etc/subuid` that has a range; none on a machine that gives nobody one.
@@ -418,33 +358,50 @@ mod tests {
         Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
     }
 
-    #[test]
-    fn a_plain_user_becomes_root_of_a_namespace_of_its_own() {
-        let root = rustix::process::geteuid().is_root();
-        let Some((uid, gid)) = plain_user().filter(|_| root) else {
-            return;
-        };
-        let result = in_child(|| {
+    /// Whether `enter` makes a plain user what `identity` says, with `map` as `/proc/self/uid_map` (fields, one blank).
+    fn becomes(identity: Identity, (uid, gid): (u32, u32), map: impl Fn(&str) -> bool) -> i32 {
+        let act = || {
             let (user, group) = (
                 rustix::process::Uid::from_raw(uid),
                 rustix::process::Gid::from_raw(gid),
             );
             let dropped = rustix::thread::set_thread_groups(&[])
                 .and_then(|()| rustix::thread::set_thread_res_gid(group, group, group))
-                .and_then(|()| rustix::thread::set_thread_res_uid(user, user, user));
+                .and_then(|()| rustix::thread::set_thread_res_uid(user, user, user))
+                // Changing ids cleared it, and its files in `/proc` were root's.
+                .and_then(|()| rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable));
             let surroundings = Surroundings::read(None, None);
             if dropped.is_err() || surroundings.uid != uid {
                 return 2;
             }
-            if enter(&surroundings).ok() != Some(Identity::Rootless { uid, gid }) {
+            if enter(identity, &surroundings).is_err() {
                 return 3;
             }
-            let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-            if !rustix::process::getuid().is_root() || identity_of_root(&map).ok() != Some(Identity::Nested) {
+            let found = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+            let fields: Vec<&str> = found.split_whitespace().collect();
+            if !rustix::process::getuid().is_root() || !map(&fields.join(" ")) {
                 return 4;
             }
             0
-        });
-        assert_eq!(result.unwrap(), 0);
+        };
+        match linux::fork().unwrap() {
+            Forked::Child => linux::exit_now(act()),
+            Forked::Parent(child) => wait_for(child).unwrap(),
+        }
+    }
+
+    #[test]
+    fn a_plain_user_becomes_root_of_a_namespace_of_its_own() {
+        let root = rustix::process::geteuid().is_root();
+        let Some((uid, gid)) = plain_user().filter(|_| root) else {
+            return;
+        };
+        let with_range = |map: &str| map.starts_with(&format!("0 {uid} 1 1 ")) && map.ends_with(" 65536");
+        assert_eq!(
+            becomes(Identity::Rootless { uid, gid }, (uid, gid), with_range),
+            0
+        );
+        let alone = |map: &str| map == format!("0 {uid} 1");
+        assert_eq!(becomes(Identity::Single { uid, gid }, (uid, gid), alone), 0);
     }
 }

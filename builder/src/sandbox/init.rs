@@ -25,6 +25,7 @@ use crate::sandbox::filter::Filters;
 use crate::sandbox::linux;
 use crate::sandbox::linux::Forked;
 use crate::sandbox::message::Answer;
+use crate::sandbox::message::Ids;
 use crate::sandbox::message::Report;
 use crate::sandbox::message::Request;
 use crate::sandbox::message::RunRequest;
@@ -91,7 +92,7 @@ fn prepare(start: &Start, setup: &Socket) -> Result<Prepared, StepError> {
         Some((Setup::IdsMapped, _)) => {}
         _ => return gone().step(died),
     }
-    become_root_of_the_job()?;
+    become_root_of_the_job(start.ids)?;
     let mut received = Vec::new();
     loop {
         match setup.receive::<Setup>().step(died)? {
@@ -123,9 +124,13 @@ fn prepare(start: &Start, setup: &Socket) -> Result<Prepared, StepError> {
     Ok(prepared)
 }
 
-fn become_root_of_the_job() -> Result<(), StepError> {
+fn become_root_of_the_job(ids: Ids) -> Result<(), StepError> {
     let step = || "become root of the job".to_owned();
-    rustix::thread::set_thread_groups(&[]).step(step)?;
+    match ids {
+        Ids::Mapped(_) | Ids::Outer => rustix::thread::set_thread_groups(&[]).step(step)?,
+        // The kernel lets nobody drop groups who has no id but one; commands lose them with their own namespace.
+        Ids::Single => {}
+    }
     rustix::thread::set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT).step(step)?;
     rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).step(step)?;
     // After the ids: changing them clears it. A monitor that died before is noticed by the next message.

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::fd::AsFd;
+use std::os::fd::AsRawFd;
 use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
@@ -14,12 +15,16 @@ use std::process::Child;
 use std::process::Stdio;
 use std::time::Duration;
 
+use rustix::fs::MemfdFlags;
+use rustix::fs::SealFlags;
+
 use crate::sandbox::certificates;
 use crate::sandbox::error::SandboxError;
 use crate::sandbox::id_range;
 use crate::sandbox::identity::IDS_OF_A_JOB;
 use crate::sandbox::identity::Identity;
 use crate::sandbox::message::IdMap;
+use crate::sandbox::message::Ids;
 use crate::sandbox::message::Report;
 use crate::sandbox::message::Start;
 use crate::sandbox::message::StartBind;
@@ -49,34 +54,35 @@ pub(crate) struct Launched {
     pub(crate) notes: Vec<String>,
     pub(crate) limits: Vec<String>,
     pub(crate) memory_events: Option<PathBuf>,
-    pub(crate) first_id: u32,
 }
 
 /// Starts the monitor of a job and waits until the job is there.
 pub(crate) fn launch(spec: &JobSpec) -> Result<Launched, SandboxError> {
     check(spec)?;
-    let range = match spec.identity {
+    let range = match spec.ground.identity {
         Identity::Root => {
             Some(id_range::take(&spec.directory.ranges()).map_err(start_error("take a range of user ids"))?)
         }
-        Identity::Nested | Identity::Rootless { .. } => None,
+        _ => None,
     };
-    let ids = match &range {
-        Some(range) => IdMap {
+    let ids = match (spec.ground.identity, &range) {
+        (Identity::Single { .. }, _) => Ids::Single,
+        (_, Some(range)) => Ids::Mapped(IdMap {
             first: range.first,
             count: IDS_OF_A_JOB,
             idmapped_mounts: true,
-        },
-        None => IdMap {
-            first: spec.identity.owner_shift(),
+        }),
+        (Identity::RootAlone, None) => Ids::Outer,
+        (Identity::Root | Identity::Nested | Identity::Rootless { .. }, None) => Ids::Mapped(IdMap {
+            first: spec.ground.owners().on_disk(0),
             count: IDS_OF_A_JOB - 1,
             idmapped_mounts: false,
-        },
+        }),
     };
     make_folders(spec)?;
     let (control, control_of_monitor) = Socket::pair().map_err(start_error("make a socket"))?;
     let (requests, requests_of_init) = Socket::pair().map_err(start_error("make a socket"))?;
-    let mut monitor = spawn(&spec.program, control_of_monitor)?;
+    let mut monitor = spawn(spec, control_of_monitor)?;
     let mut descriptors: Vec<BorrowedFd<'_>> = vec![requests_of_init.as_fd(), spec.directory.lock()];
     descriptors.extend(range.as_ref().map(|range| range.lock.as_fd()));
     let ready = control
@@ -111,7 +117,6 @@ pub(crate) fn launch(spec: &JobSpec) -> Result<Launched, SandboxError> {
         notes,
         limits,
         memory_events,
-        first_id: ids.first,
     })
 }
 
@@ -135,9 +140,9 @@ fn check(spec: &JobSpec) -> Result<(), SandboxError> {
 
 /// Makes what the job writes to, owned by whom it must be owned by.
 fn make_folders(spec: &JobSpec) -> Result<(), SandboxError> {
-    let shift = spec.identity.owner_shift();
-    let root = (shift, shift);
-    let user = (spec.user.uid + shift, spec.user.gid + shift);
+    let owners = spec.ground.owners();
+    let root = (owners.on_disk(0), owners.on_disk(0));
+    let user = (owners.on_disk(spec.user.uid), owners.on_disk(spec.user.gid));
     let files = spec.directory.path().join(JOB_FILES);
     let layers = &spec.layers.directory;
     let folders = [
@@ -193,7 +198,18 @@ fn write_file(path: &Path, text: &str, (uid, gid): (u32, u32)) -> io::Result<()>
     std::os::unix::fs::chown(path, Some(uid), Some(gid))
 }
 
-fn spawn(program: &Path, control: Socket) -> Result<Child, SandboxError> {
+fn spawn(spec: &JobSpec, control: Socket) -> Result<Child, SandboxError> {
+    // A job of this user's own id could change the program's file through `/proc/self/exe` (CVE-2019-5736), not this.
+    let copy = match spec.ground.identity {
+        Identity::Single { .. } => {
+            Some(sealed_copy(&spec.program).map_err(start_error("copy the program into memory"))?)
+        }
+        _ => None,
+    };
+    let program = copy.as_ref().map_or_else(
+        || spec.program.clone(),
+        |copy| PathBuf::from(format!("/proc/self/fd/{}", copy.as_raw_fd())),
+    );
     #[expect(clippy::disallowed_methods, reason = "the sandbox owns its monitors")]
     let mut command = std::process::Command::new(program);
     command.arg("__monitor").env_clear().current_dir("/");
@@ -204,7 +220,17 @@ fn spawn(program: &Path, control: Socket) -> Result<Child, SandboxError> {
     command.spawn().map_err(start_error("start the monitor"))
 }
 
-fn start_message(spec: &JobSpec, ids: IdMap) -> Start {
+/// A copy of a program that lives in memory and that nobody can change.
+fn sealed_copy(program: &Path) -> io::Result<OwnedFd> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let mut copy = fs::File::from(rustix::fs::memfd_create("packhorse", flags)?);
+    io::copy(&mut fs::File::open(program)?, &mut copy)?;
+    let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
+    rustix::fs::fcntl_add_seals(&copy, seals)?;
+    Ok(copy.into())
+}
+
+fn start_message(spec: &JobSpec, ids: Ids) -> Start {
     let os_strings =
         |paths: &[PathBuf]| -> Vec<OsString> { paths.iter().map(|path| path.clone().into()).collect() };
     let workspace = StartBind {
@@ -228,6 +254,7 @@ fn start_message(spec: &JobSpec, ids: IdMap) -> Start {
         id: spec.directory.id().to_owned(),
         directory: spec.directory.path().into(),
         ids,
+        proc: spec.ground.proc,
         root_layers: os_strings(&spec.root_layers),
         layers_lowers: os_strings(&spec.layers.lowers),
         layers_directory: spec.layers.directory.clone().into(),

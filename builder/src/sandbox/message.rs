@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::sandbox::ladder::Proc;
 use crate::sandbox::step::StepError;
 
 /// The first message to a monitor. With it: the socket of init, the lock of the job directory, the lock of the id
@@ -14,7 +15,8 @@ use crate::sandbox::step::StepError;
 pub(crate) struct Start {
     pub(crate) id: String,
     pub(crate) directory: OsString,
-    pub(crate) ids: IdMap,
+    pub(crate) ids: Ids,
+    pub(crate) proc: Proc,
     pub(crate) root_layers: Vec<OsString>,
     pub(crate) layers_lowers: Vec<OsString>,
     pub(crate) layers_directory: OsString,
@@ -31,6 +33,27 @@ pub(crate) struct Start {
     pub(crate) processes_max: u64,
     /// After this many milliseconds the monitor kills everything, whatever the worker does.
     pub(crate) lifetime_ms_max: u64,
+}
+
+impl Start {
+    /// User and group of the job's user as init sees them.
+    pub(crate) fn user_of_init(&self) -> (u32, u32) {
+        match self.ids {
+            Ids::Mapped(_) | Ids::Outer => (self.uid, self.gid),
+            Ids::Single => (0, 0),
+        }
+    }
+}
+
+/// The ids of a job.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) enum Ids {
+    /// In a user namespace of the job's own.
+    Mapped(IdMap),
+    /// 0 inside is the worker; the job's user is the same, in a user namespace of each command.
+    Single,
+    /// Those of the worker; there is no user namespace.
+    Outer,
 }
 
 /// The ids of a job as the worker sees them: 0 inside is `first` outside.

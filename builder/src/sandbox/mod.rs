@@ -7,6 +7,8 @@ pub mod command;
 pub mod job;
 pub mod error;
 pub mod identity;
+pub mod ladder;
+pub mod probe;
 pub mod subordinate_ids;
 pub mod directory;
 pub mod spec;
@@ -28,8 +30,10 @@ mod mount;
 mod mount_point;
 mod network_namespace;
 mod files;
+mod landlock_rules;
 mod launch;
 mod output;
+mod probe_record;
 mod proc;
 mod root;
 mod running;
@@ -38,9 +42,40 @@ mod step;
 mod syscalls;
 mod turn;
 
+use std::path::Path;
+
+use crate::model::rung::RungChoice;
 use crate::sandbox::error::SandboxError;
+use crate::sandbox::identity::Surroundings;
+use crate::sandbox::ladder::Climbed;
+use crate::sandbox::ladder::Ground;
 use crate::sandbox::native::NativeJob;
 use crate::sandbox::spec::JobSpec;
+
+/// Finds out what this machine allows; nothing of this process changes. To be called while it has one thread.
+pub fn survey(surroundings: &Surroundings, data_directory: &Path) -> Result<Climbed, SandboxError> {
+    let found = probe_record::found(surroundings, data_directory).map_err(|source| SandboxError::Start {
+        step: "try what this machine allows".to_owned(),
+        why: source.to_string(),
+    })?;
+    Ok(ladder::climb(surroundings, &found))
+}
+
+/// Makes this process able to start jobs on the rung that is chosen. To be called first thing in `main`, while it has
+/// one thread: a plain user becomes root of a namespace of its own.
+///
+/// After [`SandboxError::Forbidden`] the process may still do everything that needs no sandbox, unless mapping the ids
+/// failed half-way; then it should end.
+pub fn enter(
+    surroundings: &Surroundings,
+    choice: RungChoice,
+    data_directory: &Path,
+) -> Result<(Ground, Climbed), SandboxError> {
+    let climbed = survey(surroundings, data_directory)?;
+    let ground = ladder::choose(&climbed, choice)?;
+    identity::enter(ground.identity, surroundings)?;
+    Ok((ground, climbed))
+}
 
 /// Starts a job with our own runner: namespaces, overlay, filters. It holds no process but PID 1 until a command runs.
 pub fn start(spec: JobSpec) -> Result<NativeJob, SandboxError> {

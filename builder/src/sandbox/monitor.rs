@@ -26,6 +26,8 @@ use crate::sandbox::init;
 use crate::sandbox::init::Init;
 use crate::sandbox::linux;
 use crate::sandbox::linux::Forked;
+use crate::sandbox::message::IdMap;
+use crate::sandbox::message::Ids;
 use crate::sandbox::message::Report;
 use crate::sandbox::message::Setup;
 use crate::sandbox::message::Start;
@@ -99,7 +101,11 @@ fn run_job(
         number: None,
     })?;
     let (setup, setup_of_init) = Socket::pair().step(|| "make a socket".to_owned())?;
-    let namespaces = libc::CLONE_NEWUSER
+    let user = match start.ids {
+        Ids::Mapped(_) | Ids::Single => libc::CLONE_NEWUSER,
+        Ids::Outer => 0,
+    };
+    let namespaces = user
         | libc::CLONE_NEWNS
         | libc::CLONE_NEWPID
         | libc::CLONE_NEWIPC
@@ -142,18 +148,15 @@ fn make_ready(
     cgroup: &Cgroup,
 ) -> Result<(), StepError> {
     let process = format!("/proc/{}", pid.as_raw_nonzero());
-    let map = format!("0 {} {}", start.ids.first, start.ids.count);
-    for file in ["uid_map", "gid_map"] {
-        let path = format!("{process}/{file}");
-        identity::write_map(Path::new(&path), &map).step(|| format!("map the job's ids ({map})"))?;
-    }
+    map_ids(&process, start.ids)?;
     cgroup.join(pid).step(|| "join the job's cgroups".to_owned())?;
     let died = || "make the job: its first process died or was too slow".to_owned();
     setup.limit_wait(SETUP_TIMEOUT).step(died)?;
     setup.send(&Setup::IdsMapped, &[]).step(died)?;
     let user_namespace =
         fs::File::open(format!("{process}/ns/user")).step(|| "open the user namespace".to_owned())?;
-    let id_map = start.ids.idmapped_mounts.then_some(user_namespace.as_fd());
+    let id_map =
+        matches!(start.ids, Ids::Mapped(map) if map.idmapped_mounts).then_some(user_namespace.as_fd());
     let mounts = mount::open_all(start, id_map)?;
     let borrowed: Vec<BorrowedFd<'_>> = mounts.iter().map(AsFd::as_fd).collect();
     let mut chunks = borrowed.chunks(DESCRIPTORS_MAX).peekable();
@@ -191,6 +194,24 @@ fn make_ready(
             number: None,
         }),
     }
+}
+
+/// Gives init's user namespace its ids.
+fn map_ids(process: &str, ids: Ids) -> Result<(), StepError> {
+    let write = |file: &str, text: &str| {
+        let path = format!("{process}/{file}");
+        identity::write_map(Path::new(&path), text).step(|| format!("map the job's ids ({text})"))
+    };
+    let map = match ids {
+        Ids::Mapped(IdMap { first, count, .. }) => format!("0 {first} {count}"),
+        Ids::Single => {
+            write("setgroups", "deny")?;
+            "0 0 1".to_owned()
+        }
+        Ids::Outer => return Ok(()),
+    };
+    write("uid_map", &map)?;
+    write("gid_map", &map)
 }
 
 struct End {

@@ -102,6 +102,15 @@ pub(crate) fn clone_of(path: &Path) -> rustix::io::Result<OwnedFd> {
     )
 }
 
+/// A copy of the mount at `path` with everything that is mounted below it, without a place.
+pub(crate) fn clone_of_all(path: &Path) -> rustix::io::Result<OwnedFd> {
+    rustix::mount::open_tree(
+        CWD,
+        path,
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE,
+    )
+}
+
 /// Puts a mount at `target`.
 pub(crate) fn attach(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> rustix::io::Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;

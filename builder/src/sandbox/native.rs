@@ -63,7 +63,6 @@ pub struct NativeJob {
     ended: Mutex<Option<(bool, String)>>,
     notes: Vec<String>,
     rung: String,
-    first_id: u32,
     memory_events: Option<PathBuf>,
     pub(crate) limits: Limits,
     pub(crate) grace: Duration,
@@ -106,8 +105,7 @@ impl NativeJob {
             sockets: Mutex::new(launched.sockets),
             ended: Mutex::new(None),
             notes: launched.notes,
-            rung: format!("{}; {limits_in_force}", spec.identity.rung()),
-            first_id: launched.first_id,
+            rung: format!("{}; {limits_in_force}", spec.ground.words()),
             memory_events: launched.memory_events,
             variables: spec
                 .environment_ca
@@ -130,11 +128,6 @@ impl NativeJob {
     /// The rung that is in force and the limits that hold, in words for log and report.
     pub fn rung(&self) -> &str {
         &self.rung
-    }
-
-    /// What to subtract from an owner that is seen through [`Job::open_directory`] to get the natural one.
-    pub fn first_id(&self) -> u32 {
-        self.first_id
     }
 
     /// The job's directory.

@@ -7,6 +7,7 @@ use std::path::Path;
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 
+use crate::sandbox::ladder::Proc;
 use crate::sandbox::mount;
 use crate::sandbox::mount_point;
 use crate::sandbox::step::Step;
@@ -26,7 +27,16 @@ const MASKED_FILES: [&str; 9] = [
 ];
 const MASKED_FOLDERS: [&str; 3] = ["acpi", "scsi", "asound"];
 
-/// Makes a `/proc` without a place. Before the pivot: the kernel wants to see one that is whole.
+/// Opens the `/proc` that the job gets. Before the pivot: for a new one the kernel wants to see one that is whole, and
+/// the one around is out of sight afterwards.
+pub(crate) fn open(kind: Proc) -> Result<OwnedFd, StepError> {
+    match kind {
+        Proc::Own => make(),
+        Proc::Outer => mount::clone_of_all(Path::new("/proc")).step(|| "open the /proc around".to_owned()),
+    }
+}
+
+/// Makes a `/proc` without a place.
 pub(crate) fn make() -> Result<OwnedFd, StepError> {
     let attributes = quiet() | MountAttrFlags::MOUNT_ATTR_NOEXEC;
     mount::make("proc", &[("hidepid", "invisible")], attributes)
@@ -41,7 +51,7 @@ fn quiet() -> MountAttrFlags {
 /// Hides and protects parts of `/proc`. After the pivot and after `/dev`, before anything of the job runs.
 pub(crate) fn protect() -> Result<(), StepError> {
     for name in READ_ONLY {
-        if let Some(copy) = if_there(mount::clone_of(&Path::new("/proc").join(name)), name)? {
+        if let Some(copy) = if_there(mount::clone_of_all(&Path::new("/proc").join(name)), name)? {
             mount::make_read_only(copy.as_fd()).step(|| format!("make /proc/{name} read-only"))?;
             cover(&copy, name)?;
         }

@@ -45,15 +45,14 @@ pub(crate) struct Root {
 pub(crate) fn build(start: &Start, mounts: &JobMounts) -> Result<Root, StepError> {
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     rustix::mount::mount_change("/", private).step(|| "make mounts private".to_owned())?;
-    let proc = proc::make()?;
+    let proc = proc::open(start.proc)?;
     let devices = device::open_devices()?;
     let layers = stage_mounts(start, mounts)?;
     let written = open_written_files()?;
     let temporary = mount::clone_of(Path::new("j/tmp")).step(|| "open the job's /tmp".to_owned())?;
 
     rustix::process::chdir("root").step(|| "enter the new root".to_owned())?;
-    rustix::process::pivot_root(".", ".").step(|| "make the new root the root".to_owned())?;
-    rustix::mount::unmount(".", UnmountFlags::DETACH).step(|| "let go of the machine's root".to_owned())?;
+    leave_machine()?;
     rustix::process::chdir("/").step(|| "enter the new root".to_owned())?;
 
     attach_new(&proc, "/proc", Place::Directory)?;
@@ -69,6 +68,19 @@ pub(crate) fn build(start: &Start, mounts: &JobMounts) -> Result<Root, StepError
     make_user(start)?;
     make_layers_folder(start)?;
     Ok(Root { layers })
+}
+
+/// Makes the working directory the root and lets go of the machine's.
+fn leave_machine() -> Result<(), StepError> {
+    match rustix::process::pivot_root(".", ".") {
+        Ok(()) => rustix::mount::unmount(".", UnmountFlags::DETACH)
+            .step(|| "let go of the machine's root".to_owned()),
+        // Containers' filters refuse it even where every mount is allowed; the machine's root is then covered.
+        Err(rustix::io::Errno::PERM) => rustix::mount::mount_move(".", "/")
+            .and_then(|()| rustix::process::chroot("."))
+            .step(|| "cover the machine's root".to_owned()),
+        Err(error) => Err(error).step(|| "make the new root the root".to_owned()),
+    }
 }
 
 /// Puts the trees under short names on a small file system and mounts the overlays over them; the working directory is
@@ -164,8 +176,8 @@ fn attach_binds(start: &Start, mounts: &JobMounts) -> Result<(), StepError> {
 /// Gives the user a home and a name: ssh, git and npm want to know who they are.
 fn make_user(start: &Start) -> Result<(), StepError> {
     let home = Path::new(&start.home);
-    mount_point::make_home(home, start.uid, start.gid)
-        .step(|| format!("make the home `{}`", home.display()))?;
+    let (uid, gid) = start.user_of_init();
+    mount_point::make_home(home, uid, gid).step(|| format!("make the home `{}`", home.display()))?;
     let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
     let group = fs::read_to_string("/etc/group").unwrap_or_default();
     let knows = |text: &str, number: u32| {
@@ -210,9 +222,7 @@ fn append(path: &str, before: &str, line: &str) -> Result<(), StepError> {
 fn make_layers_folder(start: &Start) -> Result<(), StepError> {
     let step = || "make /layers".to_owned();
     let folder = mount_point::find_or_make(Path::new("/layers"), Place::Directory).step(step)?;
-    let (uid, gid) = (
-        rustix::fs::Uid::from_raw(start.uid),
-        rustix::fs::Gid::from_raw(start.gid),
-    );
+    let (uid, gid) = start.user_of_init();
+    let (uid, gid) = (rustix::fs::Uid::from_raw(uid), rustix::fs::Gid::from_raw(gid));
     rustix::fs::chownat(&folder, "", Some(uid), Some(gid), rustix::fs::AtFlags::EMPTY_PATH).step(step)
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::model::limits::Limits;
 use crate::sandbox::directory::JobDirectory;
-use crate::sandbox::identity::Identity;
+use crate::sandbox::ladder::Ground;
 
 /// The address at which the job's name server listens; it is in the job's `resolv.conf`.
 pub const NAME_SERVER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
@@ -22,8 +22,8 @@ pub struct JobSpec {
     pub directory: JobDirectory,
     /// The program that has the entry `__monitor`; usually `/proc/self/exe`.
     pub program: PathBuf,
-    /// Who the worker is.
-    pub identity: Identity,
+    /// What it stands on.
+    pub ground: Ground,
     /// Unpacked trees of the root file system, the top one first; at least one, never written.
     pub root_layers: Vec<PathBuf>,
     /// The trees behind `/layers`.

@@ -23,12 +23,14 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use crate::model::digest::Digest;
+use crate::model::owners::Owners;
 use crate::store::error::StoreError;
 
 /// The data directory of one user or service (DESIGN §10).
 #[derive(Debug, Clone)]
 pub struct Store {
     root: PathBuf,
+    owners: Owners,
 }
 
 impl Store {
@@ -56,7 +58,13 @@ impl Store {
         }
         Ok(Self {
             root: root.to_owned(),
+            owners: Owners::Natural,
         })
+    }
+
+    /// The same data directory for a process that keeps owners so.
+    pub fn with_owners(self, owners: Owners) -> Self {
+        Self { owners, ..self }
     }
 
     /// The data directory itself.
@@ -69,6 +77,11 @@ impl Store {
         let path = self.root.join(name);
         fs::create_dir_all(&path).map_err(StoreError::file("make", &path))?;
         Ok(path)
+    }
+
+    /// A folder for trees that jobs mount, whose owners are kept in this process's way.
+    fn trees(&self, name: &str) -> Result<PathBuf, StoreError> {
+        self.folder(&self.owners.folder(name))
     }
 
     /// Where things are put that are to be deleted: out of the way at once, removed when there is time.

@@ -92,7 +92,7 @@ impl Store {
                 pruned.in_use += 1;
             }
         }
-        for folder in [blobs.directory().to_owned(), self.folder("layers")?] {
+        for folder in [blobs.directory().to_owned(), self.trees("layers")?] {
             self.discard_temporaries(&folder, rules.now)?;
         }
         self.empty_trash()?;

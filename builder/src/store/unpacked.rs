@@ -45,7 +45,7 @@ impl Store {
     /// The unpacked layers.
     pub fn unpacked(&self) -> Result<UnpackedLayers, StoreError> {
         Ok(UnpackedLayers {
-            directory: self.folder("layers")?,
+            directory: self.trees("layers")?,
             trash: self.trash()?,
         })
     }

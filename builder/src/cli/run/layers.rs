@@ -10,8 +10,8 @@ use crate::cli::inspect::image::FoundImage;
 use crate::events::Cancel;
 use crate::model::failure::Facts;
 use crate::model::failure::Failure;
+use crate::model::owners::Owners;
 use crate::oci::layout::Layout;
-use crate::oci::unpack::Owners;
 use crate::oci::unpack::UnpackOptions;
 use crate::store::Store;
 use crate::store::caches::flatten::flatten;
@@ -56,20 +56,16 @@ pub(super) struct Layers {
 }
 
 impl Layers {
-    /// Unpacks what is not unpacked yet. `owner_shift` is added to every owner.
+    /// Unpacks what is not unpacked yet. `owners` is how they are kept.
     pub(super) fn unpack(
         image: &FoundImage,
         layout: &Layout,
         store: &Store,
-        owner_shift: u32,
+        owners: Owners,
     ) -> Result<Self, CommandError> {
         let unpacked = store.unpacked()?;
-        let owners = Owners::Shifted {
-            uid_shift: owner_shift,
-            gid_shift: owner_shift,
-        };
         let options = UnpackOptions {
-            owners,
+            owners: Some(owners),
             ..UnpackOptions::default()
         };
         let diff_ids = image.config.diff_ids()?;

@@ -97,12 +97,7 @@ pub fn run(arguments: &RunArguments, config: &Config) -> Result<u8, CommandError
         &arguments.arguments,
         variables,
     )?;
-    let layers = Layers::unpack(
-        &found,
-        &layout,
-        &toolbox.store,
-        toolbox.builder.identity.owner_shift(),
-    )?;
+    let layers = Layers::unpack(&found, &layout, &toolbox.store, toolbox.builder.ground.owners())?;
     // From here on Ctrl-C is for the process.
     tools::block_on(async {
         let _listening = interrupt::listen(&toolbox.cancel);

@@ -51,7 +51,7 @@ pub(super) struct Ready {
 
 /// Starts the sandbox. Must be called on a runtime, since the way out needs one.
 pub(super) fn start(image: &FoundImage, layers: &Layers, toolbox: &Toolbox) -> Result<Ready, CommandError> {
-    let identity = toolbox.builder.identity;
+    let ground = toolbox.builder.ground;
     let text = |path: &str| {
         let file = layers.file(path)?;
         Ok::<_, PrepareError>(String::from_utf8_lossy(&file).into_owned())
@@ -65,13 +65,13 @@ pub(super) fn start(image: &FoundImage, layers: &Layers, toolbox: &Toolbox) -> R
     let directory = JobDirectory::create(&toolbox.store.root().join("jobs"), "run")?;
     let room = directory.path().to_owned();
     let workspace = room.join("workspace");
-    let owner = user.uid + identity.owner_shift();
+    let owner = ground.owners().on_disk(user.uid);
     layers.lay_out_workspace(&workspace, owner, &room, &toolbox.cancel)?;
     let environment_ca = ca_bundle(layers, toolbox.builder.ca_file.as_deref(), &room)?;
     let job = sandbox::start(JobSpec {
         directory,
         program: PathBuf::from("/proc/self/exe"),
-        identity,
+        ground,
         root_layers: layers.trees(),
         // Never attached: the image brings its own.
         layers: LayersState {

@@ -25,6 +25,7 @@ use rustix::io::Errno;
 
 use crate::model::failure::Facts;
 use crate::model::failure::Failure;
+use crate::model::owners::Owners;
 use crate::oci::tar::header::Header;
 use crate::oci::tar::header::Kind;
 use crate::oci::tar::reader::TarReadError;
@@ -36,32 +37,18 @@ use crate::oci::unpack::name::whiteout;
 /// How a layer is unpacked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UnpackOptions {
-    /// Who owns the files.
-    pub owners: Owners,
+    /// How the layer's owners are kept; none: the caller owns all files, whatever the layer says.
+    pub owners: Option<Owners>,
     /// Entries of every kind.
     pub entries_max: u64,
     /// Bytes of all files together.
     pub bytes_max: u64,
 }
 
-/// Who owns unpacked files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Owners {
-    /// The caller, whatever the layer says.
-    Caller,
-    /// The layer's owners, each number raised by these: zero for the natural ones.
-    Shifted {
-        /// What is added to user ids.
-        uid_shift: u32,
-        /// What is added to group ids.
-        gid_shift: u32,
-    },
-}
-
 impl Default for UnpackOptions {
     fn default() -> Self {
         Self {
-            owners: Owners::Caller,
+            owners: None,
             entries_max: 4_000_000,
             bytes_max: 128 << 30,
         }
@@ -275,13 +262,11 @@ impl Unpacking<'_> {
     }
 
     fn owner(&self, header: &Header) -> Option<(rustix::fs::Uid, rustix::fs::Gid)> {
-        match self.options.owners {
-            Owners::Caller => None,
-            Owners::Shifted { uid_shift, gid_shift } => Some((
-                rustix::fs::Uid::from_raw(header.uid.saturating_add(uid_shift)),
-                rustix::fs::Gid::from_raw(header.gid.saturating_add(gid_shift)),
-            )),
-        }
+        let owners = self.options.owners?;
+        Some((
+            rustix::fs::Uid::from_raw(owners.on_disk(header.uid)),
+            rustix::fs::Gid::from_raw(owners.on_disk(header.gid)),
+        ))
     }
 
     fn hard_link(

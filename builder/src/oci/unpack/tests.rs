@@ -89,23 +89,25 @@ fn modes_times_links_and_pipes_are_as_the_layer_says() {
 }
 
 #[test]
-fn owners_are_shifted_where_one_may() {
+fn owners_are_kept_as_the_store_keeps_them() {
     if !rustix::process::geteuid().is_root() {
         return;
     }
-    let owners = Owners::Shifted {
-        uid_shift: 100_000,
-        gid_shift: 200_000,
-    };
-    let options = UnpackOptions {
-        owners,
-        ..UnpackOptions::default()
-    };
-    let (folder, outcome) = unpacked(&[file("/f"), link("/l", "f")], options);
-    outcome.unwrap();
-    for name in ["f", "l"] {
-        let metadata = fs::symlink_metadata(folder.path().join("root").join(name)).unwrap();
-        assert_eq!((metadata.uid(), metadata.gid()), (100_005, 200_006));
+    for (owners, expected) in [
+        (Owners::Natural, (5, 6)),
+        (Owners::Shifted, (6, 7)),
+        (Owners::Single, (0, 0)),
+    ] {
+        let options = UnpackOptions {
+            owners: Some(owners),
+            ..UnpackOptions::default()
+        };
+        let (folder, outcome) = unpacked(&[file("/f"), link("/l", "f")], options);
+        outcome.unwrap();
+        for name in ["f", "l"] {
+            let metadata = fs::symlink_metadata(folder.path().join("root").join(name)).unwrap();
+            assert_eq!((metadata.uid(), metadata.gid()), expected, "{owners:?}");
+        }
     }
 }
 

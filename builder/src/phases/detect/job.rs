@@ -29,6 +29,8 @@ use crate::phases::handover::Tools;
 use crate::phases::handover::USER_ID;
 use crate::sandbox;
 use crate::sandbox::directory::JobDirectory;
+use crate::sandbox::ladder::Missing;
+use crate::sandbox::native::NativeJob;
 use crate::sandbox::spec::Bind;
 use crate::sandbox::spec::BindMode;
 use crate::sandbox::spec::JobSpec;
@@ -59,7 +61,8 @@ pub(super) fn start(
     tools: &Tools<'_>,
     bases: Bases,
 ) -> Result<(Sandbox, Vec<Shelved>), DetectError> {
-    let shift = tools.builder.identity.owner_shift();
+    let owners = tools.builder.ground.owners();
+    let (root, user) = (owners.on_disk(0), owners.on_disk(USER_ID));
     let embedded = Embedded::lay_out(tools.store.root())?;
     let shelf = buildpacks::shelve(request, &embedded)?;
     let blobs_in_use = tools.store.blobs()?.use_all()?;
@@ -67,13 +70,13 @@ pub(super) fn start(
     let state = cache.open()?;
     let pending = cache.begin(state.as_ref())?;
     // The job's root mounts these, and it does not know the ids of this process.
-    give(pending.upper(), USER_ID + shift)?;
-    give(pending.work(), shift)?;
+    give(pending.upper(), user)?;
+    give(pending.work(), root)?;
 
     let directory = JobDirectory::create(&tools.store.root().join("jobs"), "build")?;
     let room = directory.path().to_owned();
     let workspace = room.join("workspace");
-    workspace::lay_out(&source.origin, &workspace, USER_ID + shift, request, tools)?;
+    workspace::lay_out(&source.origin, &workspace, user, request, tools)?;
     let mut binds = bind_buildpacks(&shelf, &room, tools)?;
     let is_settled = settled(source, request, tools)?;
     binds.push(read_only(platform(request, &room)?, "/platform"));
@@ -82,7 +85,7 @@ pub(super) fn start(
     let spec = JobSpec {
         directory,
         program: PathBuf::from("/proc/self/exe"),
-        identity: tools.builder.identity,
+        ground: tools.builder.ground,
         root_layers: vec![bases.build.root.clone()],
         layers: LayersState {
             lowers: pending.lowers().to_vec(),
@@ -104,7 +107,8 @@ pub(super) fn start(
         grace: GRACE,
     };
     let job = sandbox::start(spec)?;
-    let rung = tools.builder.identity.rung().to_owned();
+    let rung = tools.builder.ground.words();
+    tell_rung(&job, tools);
     let kill = job.kill_handle();
     tools.cancel.on_cancel(move || kill.kill());
     Ok((
@@ -121,6 +125,25 @@ pub(super) fn start(
         },
         shelf,
     ))
+}
+
+/// Says which sandbox it is and what keeps it from being a better one.
+fn tell_rung(job: &NativeJob, tools: &Tools<'_>) {
+    tools.watcher.tell(Event::Decision {
+        text: format!("sandbox {}", job.rung()),
+    });
+    let missing = tools.builder.missing.iter().map(|missing| {
+        let Missing {
+            rung,
+            what,
+            why,
+            cure,
+        } = missing;
+        format!("the sandbox is not `{rung}`, the stronger one: {what}: {why}; {cure}")
+    });
+    for text in missing.chain(job.notes()) {
+        tools.watcher.tell(Event::Warning { text });
+    }
 }
 
 /// The job's way out through this process, closed for detection.
@@ -193,7 +216,7 @@ fn bind_buildpacks(shelf: &[Shelved], room: &Path, tools: &Tools<'_>) -> Result<
             let copy = room.join(format!("buildpack-{position}"));
             let rules = CopyRules {
                 leave_out: &[".git"],
-                owner: tools.builder.identity.owner_shift(),
+                owner: tools.builder.ground.owners().on_disk(0),
                 entries_max: BUILDPACK_ENTRIES_MAX,
                 bytes_max: BUILDPACK_BYTES_MAX,
                 stop: tools.cancel.flag(),

@@ -142,7 +142,7 @@ async fn ensure_bases(tools: &Tools<'_>) -> Result<Bases, DetectError> {
         mirrors: tools.builder.mirrors.clone(),
         lock: None,
         now: tools.builder.now,
-        owner_shift: tools.builder.identity.owner_shift(),
+        owners: tools.builder.ground.owners(),
         begin_layer: (flavour == Flavour::Run).then(|| base::layer::begin(blobs.clone())),
     };
     let run = ensure(request(Flavour::Run), tools.http, tools.watcher, tools.cancel).await?;

@@ -65,7 +65,7 @@ impl Store {
     /// The caches.
     pub fn caches(&self) -> Result<Caches, StoreError> {
         Ok(Caches {
-            directory: self.folder("caches")?,
+            directory: self.trees("caches")?,
             trash: self.trash()?,
         })
     }
