@@ -609,13 +609,32 @@ fn layers_are_written_to_the_upper_with_natural_owners() {
 }
 
 #[test]
+fn what_the_image_has_cannot_be_changed() {
+    let world = World::new();
+    let job = world.start();
+    for script in [
+        "echo x > /etc/passwd",
+        "echo x >> /etc/who",
+        "rm /etc/who",
+        "mkdir /made",
+        "chmod 4755 /proc/self/exe",
+        "chown 0 /workspace",
+    ] {
+        let ran = run(&job, &shell(script));
+        assert_ne!(ran.exit, Exit::Code(0), "{script}: {}", ran.stdout);
+    }
+}
+
+#[test]
 fn without_a_state_layers_are_a_plain_folder() {
     let world = World::new();
     let job = world.start();
     job.attach_layers().unwrap();
     succeed(
         &job,
-        "mkdir /layers/a && mv /layers/a /layers/b && echo x > /layers/b/c && echo y > /workspace/d",
+        "mkdir -p /layers/a /layers/e && mv /layers/a /layers/b && mkdir /layers/e/f && \
+         perl -e 'rename(\"/layers/e/f\", \"/layers/b/f\") or die \"$!\"' && \
+         echo x > /layers/b/c && echo y > /workspace/d",
     );
     drop(job);
     let (uid, gid) = (world.on_disk(UID), world.on_disk(GID));

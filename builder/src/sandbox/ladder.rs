@@ -244,7 +244,7 @@ fn forbidden(climbed: &Climbed, what: &str) -> SandboxError {
             |missing| missing.why.clone(),
         ),
         cure: first.map_or_else(
-            || "leave `--sandbox` out; `packhorse doctor` tells which rungs this machine has".to_owned(),
+            || "leave `--sandbox` out for the strongest that there is".to_owned(),
             |missing| missing.cure.clone(),
         ),
     }

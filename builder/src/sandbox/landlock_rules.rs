@@ -11,6 +11,7 @@ use landlock::PathBeneath;
 use landlock::PathFd;
 use landlock::Ruleset;
 use landlock::RulesetAttr;
+use landlock::RulesetCreated;
 use landlock::RulesetCreatedAttr;
 use landlock::RulesetError;
 use landlock::Scope;
@@ -31,40 +32,59 @@ const WRITABLE: [&str; 8] = [
     "/var/lock",
 ];
 
-/// Restricts this process for ever. Kernels before 6.12 know no scopes; the namespaces hold there too. Of one id the
-/// write list is demanded: without it the image's own files would be the job's to change.
+/// Restricts this process for ever. Of one id the write list is demanded: without it the image's own files would be the
+/// job's to change.
 pub(crate) fn restrict(start: &Start) -> Result<(), StepError> {
-    if let Ok(created) = Ruleset::default()
-        .set_compatibility(CompatLevel::HardRequirement)
-        .scope(Scope::AbstractUnixSocket | Scope::Signal)
-        .and_then(Ruleset::create)
-    {
+    if has_write_list(start) {
+        return allow_writing_to(start);
+    }
+    if let Ok(created) = scoped(Ruleset::default()).and_then(Ruleset::create) {
+        // Kernels before 6.12 know no scopes; the namespaces hold there too.
         drop(created.restrict_self());
     }
-    restrict_writing(start)
+    Ok(())
 }
 
 /// The write list alone, for processes of file calls.
 pub(crate) fn restrict_writing(start: &Start) -> Result<(), StepError> {
-    match start.ids {
-        Ids::Mapped(_) | Ids::Outer => Ok(()),
-        // What root of an image may write is all of it.
-        Ids::Single if start.uid == 0 => Ok(()),
-        Ids::Single => allow_writing_to(start).map_err(|error| StepError {
-            step: "restrict what can be written (Landlock, Linux 5.19)".to_owned(),
-            why: error.to_string(),
-            number: None,
-        }),
+    if has_write_list(start) {
+        allow_writing_to(start)
+    } else {
+        Ok(())
     }
 }
 
-fn allow_writing_to(start: &Start) -> Result<(), RulesetError> {
-    // The first ABI with REFER, without which nothing could be renamed from folder to folder.
+/// What root of an image may write is all of it.
+fn has_write_list(start: &Start) -> bool {
+    matches!(start.ids, Ids::Single) && start.uid != 0
+}
+
+/// Signals and abstract sockets stay inside, where the kernel can.
+fn scoped(ruleset: Ruleset) -> Result<Ruleset, RulesetError> {
+    ruleset
+        .set_compatibility(CompatLevel::BestEffort)
+        .scope(Scope::AbstractUnixSocket | Scope::Signal)
+}
+
+fn allow_writing_to(start: &Start) -> Result<(), StepError> {
+    write_list(start)
+        .and_then(RulesetCreated::restrict_self)
+        .map(drop)
+        .map_err(|error| StepError {
+            step: "restrict what can be written (Landlock, Linux 5.19)".to_owned(),
+            why: error.to_string(),
+            number: None,
+        })
+}
+
+/// One ruleset for all: under a second one without REFER, nothing could be renamed from folder to folder.
+fn write_list(start: &Start) -> Result<RulesetCreated, RulesetError> {
+    // The first ABI with REFER.
     let writing = AccessFs::from_write(ABI::V2);
-    let mut ruleset = Ruleset::default()
+    let demanded = Ruleset::default()
         .set_compatibility(CompatLevel::HardRequirement)
-        .handle_access(writing)?
-        .create()?;
+        .handle_access(writing)?;
+    let mut ruleset = scoped(demanded)?.create()?;
     let binds = start
         .binds
         .iter()
@@ -74,9 +94,7 @@ fn allow_writing_to(start: &Start) -> Result<(), RulesetError> {
     for path in fixed.chain([Path::new(&start.home)]).chain(binds) {
         // What the image lacks needs no rule.
         let Ok(folder) = PathFd::new(path) else { continue };
-        ruleset =
-            ruleset.add_rule(PathBeneath::new(folder, writing).set_compatibility(CompatLevel::BestEffort))?;
+        ruleset = ruleset.add_rule(PathBeneath::new(folder, writing))?;
     }
-    ruleset.restrict_self()?;
-    Ok(())
+    Ok(ruleset)
 }
