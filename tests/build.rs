@@ -55,6 +55,28 @@ impl Fixture {
 }
 
 #[test]
+fn what_a_build_writes_into_its_source_is_no_part_of_it() {
+    let fixture = Fixture::new();
+    let output = format!("oci:{}/image", fixture.app.text());
+    let report = format!("{}/folder/report", fixture.app.text());
+    let arguments = ["-o", &output, "--report-output-dir", &report];
+    let first = fixture.build(&arguments).digest();
+    let again = fixture.build(&arguments);
+    assert!(again.all().contains("nothing changed"), "{}", again.all());
+    assert_eq!(
+        fixture.build(&[&arguments[..], &["--force"]].concat()).digest(),
+        first
+    );
+    // Written by nobody but a user, the same folders are the source's.
+    assert_ne!(
+        fixture.build(&["-o", &fixture.layout(), "--force"]).digest(),
+        first
+    );
+    assert!(fixture.app.path().join("image/oci-layout").is_file());
+    assert!(fixture.app.path().join("folder/report/report.toml").is_file());
+}
+
+#[test]
 fn a_layout_is_what_the_specification_asks_for() {
     let fixture = Fixture::new();
     let run = fixture.build(&["-o", &fixture.layout()]);

@@ -303,6 +303,38 @@ fn a_tag_that_is_not_one() {
 }
 
 #[test]
+fn a_tag_that_is_a_digest() {
+    let digest = "a".repeat(64);
+    let run = Machine::new().run(&[
+        "build",
+        &some_app().text(),
+        "-t",
+        &format!("registry.example/shop@sha256:{digest}"),
+    ]);
+    assert_message!(run, 2, "output_invalid",);
+}
+
+#[test]
+fn a_layout_in_a_folder_with_other_files() {
+    let app = some_app();
+    let output = format!("oci:{}", app.text());
+    let run = Machine::new().run(&["build", &app.text(), "-o", &output]);
+    assert_message!(run, 10, "layout_invalid", app.path() => "[APP]");
+}
+
+#[test]
+fn standard_output_is_full() {
+    let app = some_app();
+    let buildpack = Folder::buildpack("two-scripts");
+    let machine = Machine::new();
+    let invocation = machine.packhorse(&["-q", "build", &app.text(), "--buildpack", &buildpack.text()]);
+    let run = invocation
+        .through(&["sh", "-c", "exec \"$@\" >/dev/full", "sh"])
+        .run();
+    assert_message!(run, 1, "result_unwritable",);
+}
+
+#[test]
 fn an_output_that_is_not_one() {
     let machine = Machine::new();
     let app = some_app();

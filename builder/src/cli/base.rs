@@ -84,7 +84,7 @@ fn create(
     }
     let [run, build] = &bases;
     match manner {
-        Manner::Quiet => render::result(&run.lock_digest.to_string()),
+        Manner::Quiet => render::result(&run.lock_digest.to_string())?,
         Manner::Json => render::json(&serde_json::json!({
             "event": "succeeded", "digest": run.lock_digest, "run": run.root, "build": build.root,
         })),
@@ -96,7 +96,7 @@ fn create(
                     words::bytes(layer.blob.size)
                 )
             });
-            render::result(&format!("{layer}digest {}", run.lock_digest));
+            render::result(&format!("{layer}digest {}", run.lock_digest))?;
         }
     }
     Ok(0)
@@ -164,14 +164,14 @@ fn inspect(toolbox: &Toolbox, lock_itself: bool, as_json: bool) -> Result<u8, Co
         return Err(NoBase.into());
     };
     if lock_itself {
-        render::result(&lock.to_text());
+        render::result(&lock.to_text())?;
         return Ok(0);
     }
     let summary = Summary::of(&lock, toolbox.builder.now);
     if as_json {
         render::json(&summary);
     } else {
-        render::result(&summary.text());
+        render::result(&summary.text())?;
     }
     Ok(0)
 }

@@ -50,11 +50,11 @@ pub fn run(arguments: BuildArguments, config: &Config, manner: Manner) -> Result
     // The build's own failure is the one to tell, and a digest is told whatever became of the report.
     let receipt = outcome?;
     match manner {
-        Manner::Quiet => render::result(&receipt.digest.to_string()),
+        Manner::Quiet => render::result(&receipt.digest.to_string())?,
         Manner::Json => render::json(
             &serde_json::json!({ "event": "succeeded", "receipt": receipt, "unchanged": receipt.unchanged }),
         ),
-        Manner::Plain | Manner::Terminal => render::result(&words::summary(&receipt, started.elapsed())),
+        Manner::Plain | Manner::Terminal => render::result(&words::summary(&receipt, started.elapsed()))?,
     }
     reported.map(|()| 0)
 }

@@ -50,7 +50,7 @@ pub fn run(command: &CacheCommand, config: &Config) -> Result<u8, CommandError> 
             if *json {
                 render::json(&listing);
             } else {
-                render::result(&listing.text(now));
+                render::result(&listing.text(now))?;
             }
         }
         CacheCommand::Prune { older_than, keep } => {
@@ -61,7 +61,7 @@ pub fn run(command: &CacheCommand, config: &Config) -> Result<u8, CommandError> 
                 bytes_max: *keep,
                 spared: blobs_in_force(toolbox.store.root(), ARCHITECTURE)?,
             };
-            render::result(&freed(&toolbox.store.prune(&rules)?));
+            render::result(&freed(&toolbox.store.prune(&rules)?))?;
         }
     }
     Ok(0)

@@ -150,9 +150,13 @@ impl Config {
             (Some(home), _, _) => {
                 std::path::absolute(home).with_context(|| format!("cannot use `{}`", home.display()))?
             }
-            (None, Some(data), _) => data.join("packhorse"),
-            (None, None, Some(user_home)) => user_home.join(".local/share/packhorse"),
-            (None, None, None) => {
+            (None, Some(data), _) if data.is_absolute() => data.join("packhorse"),
+            // The base directory specification has relative ones ignored.
+            (None, _, Some(user_home)) if user_home.is_absolute() => user_home.join(".local/share/packhorse"),
+            (None, _, Some(user_home)) => {
+                anyhow::bail!("HOME is `{}`, which is not an absolute path", user_home.display())
+            }
+            (None, _, None) => {
                 anyhow::bail!("neither --home, PACKHORSE_HOME nor HOME says where to keep things")
             }
         };
@@ -235,9 +239,18 @@ fn first_file(paths: impl Iterator<Item = PathBuf>) -> anyhow::Result<File> {
 /// The operator's file at `path`, none if there is no such file.
 fn read_file(path: &Path) -> anyhow::Result<Option<File>> {
     match std::fs::read_to_string(path) {
-        Ok(text) => toml::from_str(&text)
-            .map(Some)
-            .with_context(|| format!("cannot read `{}`", path.display())),
+        Ok(text) => toml::from_str(&text).map(Some).map_err(|error| {
+            // The error's own text quotes the line, and a line may hold the password of a proxy.
+            let line = text[..error.span().map_or(0, |span| span.start)]
+                .lines()
+                .count()
+                .max(1);
+            anyhow::anyhow!(
+                "cannot read `{}`: line {line}: {}",
+                path.display(),
+                error.message()
+            )
+        }),
         Err(error) if means_missing(&error) => Ok(None),
         Err(error) => Err(error).with_context(|| format!("cannot read `{}`", path.display())),
     }

@@ -36,7 +36,7 @@ pub fn run(arguments: PlanArguments, config: &Config, manner: Manner) -> Result<
     ))?;
     match &outcome {
         Ok(report) if as_json => render::json(report),
-        Ok(report) => render::result(&text(report)),
+        Ok(report) => render::result(&text(report))?,
         // The message has them too, but programs read this.
         Err(error) if as_json && !rejected_of(error).is_empty() => {
             render::json(&PlanReport {

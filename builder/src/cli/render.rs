@@ -19,6 +19,8 @@ use crate::cli::words;
 use crate::events::Event;
 use crate::events::Events;
 use crate::events::Unit;
+use crate::model::failure::Facts;
+use crate::model::failure::Failure;
 
 /// How this invocation speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -205,14 +207,33 @@ fn bar_style(has_total: bool, unit: Unit) -> ProgressStyle {
 /// One JSON object on a line of its own.
 pub fn json(value: &impl serde::Serialize) {
     if let Ok(text) = serde_json::to_string(value) {
-        result(&text);
+        // Events go on without a reader.
+        let _reader_gone = writeln!(std::io::stdout(), "{text}");
     }
 }
 
-/// The result of a command, on standard output.
-pub fn result(text: &str) {
-    // A reader that has gone away is no failure of ours.
-    let _reader_gone = writeln!(std::io::stdout(), "{}", text.trim_end_matches('\n'));
+/// Standard output takes no more.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write the result to standard output: {0}")]
+struct ResultUnwritable(std::io::Error);
+
+impl Failure for ResultUnwritable {
+    fn facts(&self) -> Facts {
+        Facts::platform("result_unwritable")
+    }
+}
+
+/// The result of a command, on standard output. That a reader has gone away is no failure of ours; that it gets only a
+/// part is.
+pub fn result(text: &str) -> Result<(), CommandError> {
+    let mut stdout = std::io::stdout().lock();
+    let written = writeln!(stdout, "{}", text.trim_end_matches('\n')).and_then(|()| stdout.flush());
+    match written {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(CommandError::of(&ResultUnwritable(error), 1))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Bytes of a process that runs for the user, as they come.

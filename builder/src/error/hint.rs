@@ -11,7 +11,7 @@ pub fn hint(code: &str) -> Option<&'static str> {
 pub const HINTS: &[(&str, &str)] = &[
     ("usage", "see `packhorse COMMAND --help`"),
     ("interrupted", "run the same command again; what was fetched until now is kept"),
-    ("disk_full", "make room, for example by `packhorse cache prune --older-than 1d`, or set `PACKHORSE_HOME` to a larger disk"),
+    ("disk_full", "make room on the disk of the file that is named: `packhorse cache prune --older-than 0s` frees what is kept; `PACKHORSE_HOME` names a larger disk"),
     ("file_failed", "look at the path's owner, permissions and disk, and build again"),
     ("source_not_found", "check the spelling; a private repository looks like a missing one without credentials"),
     ("source_url_invalid", "write `https://HOST/PATH.git`, `ssh://`, `file:///PATH` or `user@host:path`, with `#REVISION:SUBDIRECTORY` at its end if need be"),
@@ -118,6 +118,7 @@ pub const HINTS: &[(&str, &str)] = &[
     ("process_not_started", "check with `packhorse inspect IMAGE` what the image starts; a program needs its interpreter in the image too"),
     ("process_timed_out", "start it again: `run` is for trying an image, not for serving"),
     ("image_user_unknown", "make the image with a numeric user, or with the user in its /etc/passwd"),
+    ("result_unwritable", "the work is done; ask for the result again where standard output has room"),
     ("image_user_impossible", "make the image with a user whose number is at most 65533 and whose name has no `/`"),
     ("publish_listen", "choose another: `-p LOCAL:PORT`"),
     ("publish_not_loopback", "publish on the loopback; use a container runtime to serve others"),

@@ -32,6 +32,9 @@ pub enum OutputError {
     /// `registry` without a name to push to.
     #[error("the output `registry` needs a tag: add `--tag REGISTRY/APP:TAG`")]
     RegistryWithoutTag,
+    /// A name that already says which image it is.
+    #[error("`{0}` names an image by its digest, which a new image cannot have: give a tag")]
+    Digest(ImageReference),
 }
 
 impl Failure for OutputError {
@@ -50,6 +53,9 @@ pub fn outputs_of(
 ) -> Result<Vec<Output>, OutputError> {
     if outputs.is_empty() && tags.is_empty() {
         return Ok(vec![Output::Local(local_name.to_owned())]);
+    }
+    if let Some(fixed) = tags.iter().find(|tag| tag.digest().is_some()) {
+        return Err(OutputError::Digest(fixed.clone()));
     }
     let to_registry = || tags.iter().cloned().map(Output::Registry);
     if outputs.is_empty() {

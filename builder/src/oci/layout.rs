@@ -106,8 +106,14 @@ impl Layout {
         Ok(layout)
     }
 
-    /// Opens a layout, or makes one in a folder that is missing or empty of one.
+    /// Opens a layout, or makes one in a folder that is missing or empty.
     pub fn open_or_create(root: &Path) -> Result<Self, LayoutError> {
+        if holds_something_else(root) {
+            return Err(LayoutError::NoLayout {
+                path: root.to_owned(),
+                why: "it holds other files; name a folder that is missing or empty".to_owned(),
+            });
+        }
         let blobs = root.join("blobs/sha256");
         fs::create_dir_all(&blobs).map_err(failed("make", &blobs))?;
         if root.join("oci-layout").exists() {
@@ -304,4 +310,32 @@ impl IndexEntry {
 fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LayoutError + use<> {
     let path = path.to_owned();
     move |source| LayoutError::File { action, path, source }
+}
+
+/// Whether a folder has contents and none of a layout. One whose first write broke off has `blobs`.
+fn holds_something_else(root: &Path) -> bool {
+    let Ok(mut entries) = fs::read_dir(root) else {
+        return false;
+    };
+    let is_begun = ["oci-layout", "index.json", "blobs"]
+        .iter()
+        .any(|name| root.join(name).exists());
+    !is_begun && entries.next().is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_with_other_files_is_not_made_a_layout() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("notes"), "mine").unwrap();
+        let error = Layout::open_or_create(folder.path()).unwrap_err();
+        assert!(error.to_string().contains("it holds other files"), "{error}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        fs::remove_file(folder.path().join("notes")).unwrap();
+        Layout::open_or_create(folder.path()).unwrap();
+        Layout::open_or_create(folder.path()).unwrap();
+    }
 }

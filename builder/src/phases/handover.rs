@@ -111,7 +111,12 @@ pub struct Source {
 /// Where the files come from.
 #[derive(Debug)]
 pub(super) enum Origin {
-    Directory(PathBuf),
+    Directory {
+        /// The folder itself.
+        path: PathBuf,
+        /// What in it is no part of the source, relative to it.
+        leave_out: Vec<PathBuf>,
+    },
     Git(Box<Resolved>),
 }
 

@@ -326,7 +326,8 @@ fn failure_of_step(StepError { step, why, number }: StepError) -> SandboxError {
                 .to_owned(),
         };
     }
-    if number == Some(libc::ENOSPC) {
+    // An overlay that finds no room for its work folder is mounted all the same, for reading alone.
+    if matches!(number, Some(libc::ENOSPC | libc::EROFS)) {
         SandboxError::DiskFull { step, why }
     } else {
         SandboxError::Start { step, why }
@@ -374,6 +375,7 @@ mod tests {
             (MAKE_NAMESPACES, libc::EPERM, "sandbox_forbidden"),
             ("make a /proc of its own", libc::EPERM, "sandbox_forbidden"),
             ("write `etc/passwd`", libc::ENOSPC, "disk_full"),
+            ("make the mount point `/workspace`", libc::EROFS, "disk_full"),
             ("write `etc/passwd`", libc::EIO, "sandbox_start"),
         ] {
             let error = failure_of(Report::Failed(StepError {

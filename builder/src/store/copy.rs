@@ -22,7 +22,7 @@ const PIECE_BYTES: u64 = 16 << 20;
 #[derive(Debug, Clone, Copy)]
 pub struct CopyRules<'a> {
     /// Names at the top that are left out: `.git`.
-    pub leave_out: &'a [&'a str],
+    pub leave_out: &'a [PathBuf],
     /// Owner and group of the copies.
     pub owner: u32,
     /// Most files, folders and links.
@@ -79,7 +79,7 @@ pub fn copy_directory(source: &Path, destination: &Path, rules: CopyRules<'_>) -
         entries: 0,
         bytes: 0,
     };
-    copy.directory(source, destination, true)
+    copy.directory(source, destination)
 }
 
 /// The mode that git would record: what counts is whether the owner may execute it.
@@ -95,7 +95,7 @@ struct Copy<'a> {
 }
 
 impl Copy<'_> {
-    fn directory(&mut self, from: &Path, to: &Path, is_top: bool) -> Result<(), CopyError> {
+    fn directory(&mut self, from: &Path, to: &Path) -> Result<(), CopyError> {
         let failed = |source| CopyError::File {
             path: from.to_owned(),
             source,
@@ -103,7 +103,7 @@ impl Copy<'_> {
         fs::create_dir(to).map_err(failed)?;
         for entry in fs::read_dir(from).map_err(failed)? {
             let entry = entry.map_err(failed)?;
-            if is_top && self.rules.leave_out.iter().any(|name| entry.file_name() == *name) {
+            if self.is_left_out(&entry.path()) {
                 continue;
             }
             self.entry(&entry, &to.join(entry.file_name()))?;
@@ -121,7 +121,7 @@ impl Copy<'_> {
         let metadata = entry.metadata().map_err(failed)?;
         self.count(if metadata.is_file() { metadata.len() } else { 0 })?;
         if metadata.is_dir() {
-            return self.directory(&from, to, false);
+            return self.directory(&from, to);
         }
         if metadata.is_symlink() {
             fs::read_link(&from)
@@ -142,6 +142,11 @@ impl Copy<'_> {
         let mode = git_mode(metadata.permissions().mode());
         fs::set_permissions(to, fs::Permissions::from_mode(mode)).map_err(failed)?;
         self.own(to).map_err(failed)
+    }
+
+    fn is_left_out(&self, path: &Path) -> bool {
+        let below = path.strip_prefix(self.top).unwrap_or(path);
+        self.rules.leave_out.iter().any(|left_out| left_out == below)
     }
 
     fn check(&self) -> Result<(), CopyError> {
@@ -187,7 +192,7 @@ mod tests {
 
     fn rules<'a>() -> CopyRules<'a> {
         CopyRules {
-            leave_out: &[".git"],
+            leave_out: &[".git".into()],
             owner: rustix::process::getuid().as_raw(),
             entries_max: 100,
             bytes_max: 1000,

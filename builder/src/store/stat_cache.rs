@@ -45,7 +45,7 @@ const LOOKS_BYTES: usize = 56;
 #[derive(Debug, Clone, Copy)]
 pub struct HashRules<'a> {
     /// Names at the top that are left out: `.git`.
-    pub leave_out: &'a [&'a str],
+    pub leave_out: &'a [PathBuf],
     /// When this begins.
     pub now: SystemTime,
     /// Set once the build is to end.
@@ -180,12 +180,7 @@ impl Hashing<'_> {
             let name = OsStr::from_bytes(&name);
             path.push(name);
             let mut is_folder = false;
-            if !self
-                .rules
-                .leave_out
-                .iter()
-                .any(|left_out| path == Path::new(left_out))
-            {
+            if !self.rules.leave_out.contains(&path) {
                 let stat = rustix::fs::statat(&*folder, name, AtFlags::SYMLINK_NOFOLLOW);
                 let stat = stat.map_err(|source| self.failed(&path, source))?;
                 is_folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
@@ -380,7 +375,7 @@ mod tests {
         fn hash_at(&self, now: SystemTime) -> Digest {
             let mut cache = self.store.stat_cache(&self.app()).unwrap();
             let rules = HashRules {
-                leave_out: &[".git"],
+                leave_out: &[".git".into()],
                 now,
                 stop: &AtomicBool::new(false),
             };

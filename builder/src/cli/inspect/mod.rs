@@ -26,7 +26,7 @@ pub fn run(arguments: &InspectArguments, config: &Config) -> Result<u8, CommandE
     if arguments.json {
         render::json(&summary);
     } else {
-        render::result(&summary.text());
+        render::result(&summary.text())?;
     }
     Ok(0)
 }

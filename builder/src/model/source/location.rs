@@ -55,7 +55,7 @@ impl GitLocation {
             Some((scheme, rest)) => parse_url(text, scheme, rest),
             None if is_scp_like(text) => parse_scp_like(text),
             None => Err(SourceError::Unknown {
-                text: shortened(text),
+                text: shortened(&without_credentials(text)),
             }),
         }
     }
@@ -327,20 +327,23 @@ pub(super) fn is_scp_like(text: &str) -> bool {
     })
 }
 
-fn wrong_url(text: &str, why: &'static str) -> SourceError {
+pub(super) fn wrong_url(text: &str, why: &'static str) -> SourceError {
     SourceError::Url {
         url: shortened(&without_credentials(text)),
         why,
     }
 }
 
-fn without_credentials(text: &str) -> String {
+/// What a message may show of a text that is no URL: nothing before an `@` that could belong to a user or password.
+pub(super) fn without_credentials(text: &str) -> String {
     let (scheme, rest) = text
         .split_once("://")
         .map_or(("", text), |(scheme, rest)| (scheme, rest));
     let authority_end = rest.find('/').unwrap_or(rest.len());
-    let start = rest[..authority_end]
-        .rfind('@')
+    // A password may hold a slash that should have been escaped.
+    let of_password = rest.rfind('@').filter(|position| rest[..*position].contains(':'));
+    let start = of_password
+        .or_else(|| rest[..authority_end].rfind('@'))
         .map_or(0, |position| position + 1);
     let end = rest.find('?').filter(|end| *end >= start).unwrap_or(rest.len());
     let separator = if scheme.is_empty() { "" } else { "://" };

@@ -7,6 +7,8 @@ use crate::model::failure::Facts;
 use crate::model::failure::Failure;
 use crate::model::source::location::GitLocation;
 use crate::model::source::location::is_scp_like;
+use crate::model::source::location::without_credentials;
+use crate::model::source::location::wrong_url;
 
 pub mod location;
 
@@ -92,7 +94,7 @@ impl SourceSpec {
     pub fn parse(text: &str, exists: impl Fn(&str) -> bool) -> Result<Self, SourceError> {
         if text.is_empty() || text.len() > SOURCE_BYTES_MAX || text.contains('\0') {
             return Err(SourceError::Unknown {
-                text: shortened(text),
+                text: shortened(&without_credentials(text)),
             });
         }
         if text.contains("://") {
@@ -113,7 +115,7 @@ impl SourceSpec {
             return GitUrl::parse(text).map(Self::Git);
         }
         Err(SourceError::Unknown {
-            text: shortened(text),
+            text: shortened(&without_credentials(text)),
         })
     }
 }
@@ -141,6 +143,10 @@ impl GitUrl {
             Some((address, fragment)) => (address, fragment),
             None => (text, ""),
         };
+        let authority = address.split_once("://").map_or("", |(_, rest)| rest);
+        if authority.contains(':') && !authority.contains(['/', '@']) && fragment.contains('@') {
+            return Err(wrong_url(text, "a `#` in a password is written as `%23`"));
+        }
         let location = GitLocation::parse(address)?;
         let (revision, subdirectory) = match fragment.split_once(':') {
             Some((revision, subdirectory)) => (revision, Some(check_subdirectory(subdirectory)?)),
@@ -264,6 +270,23 @@ mod tests {
             Ok(SourceSpec::Git(url)) => url,
             other => panic!("{text}: {other:?}"),
         }
+    }
+
+    #[test]
+    fn no_error_shows_a_password() {
+        for text in [
+            "https://user:se/krit@forge.example/x.git",
+            "https://user:sek#rit@forge.example/x.git",
+            "https//user:sekrit@forge.example/x.git",
+            "https://user:sekrit@forge.example:port/x.git",
+            "https://user:sek rit@forge.example/x.git",
+        ] {
+            let error = SourceSpec::parse(text, |_| false).unwrap_err().to_string();
+            assert!(!error.contains("sek") && !error.contains("krit"), "{error}");
+            assert!(error.contains("forge.example"), "{error}");
+        }
+        let error = SourceSpec::parse("https://forge.example/@scope/x y", |_| false).unwrap_err();
+        assert!(error.to_string().contains("forge.example/@scope"), "{error}");
     }
 
     #[test]

@@ -182,7 +182,7 @@ fn give(folder: &Path, owner: u32) -> Result<(), DetectError> {
 /// Whether source and buildpacks are still what they were when the build's key was made, before the base was. If not,
 /// the image is made of what was copied, but nothing may be answered from it later.
 fn settled(source: &Source, request: &BuildRequest, tools: &Tools<'_>) -> Result<bool, DetectError> {
-    let hash = |folder: &Path, leave_out: &[&str]| {
+    let hash = |folder: &Path, leave_out: &[PathBuf]| {
         let rules = HashRules {
             leave_out,
             now: tools.now(),
@@ -192,13 +192,10 @@ fn settled(source: &Source, request: &BuildRequest, tools: &Tools<'_>) -> Result
     };
     let mut is_settled = match &source.origin {
         Origin::Git(_) => true,
-        Origin::Directory(folder) => {
-            let leave_out: &[&str] = if request.keep_git { &[] } else { &[".git"] };
-            hash(folder, leave_out)?.to_string() == source.key.source
-        }
+        Origin::Directory { path, leave_out } => hash(path, leave_out)?.to_string() == source.key.source,
     };
     for (folder, digest) in request.buildpacks.iter().zip(&source.key.buildpacks) {
-        is_settled &= hash(folder, &[".git"])? == *digest;
+        is_settled &= hash(folder, &[".git".into()])? == *digest;
     }
     if !is_settled {
         let text = "the source or a buildpack changed while it was copied; this build will not answer for later ones";
@@ -215,7 +212,7 @@ fn bind_buildpacks(shelf: &[Shelved], room: &Path, tools: &Tools<'_>) -> Result<
         let source = if one.is_named {
             let copy = room.join(format!("buildpack-{position}"));
             let rules = CopyRules {
-                leave_out: &[".git"],
+                leave_out: &[".git".into()],
                 owner: tools.builder.ground.owners().on_disk(0),
                 entries_max: BUILDPACK_ENTRIES_MAX,
                 bytes_max: BUILDPACK_BYTES_MAX,

@@ -26,8 +26,7 @@ pub(super) fn lay_out(
     tools: &Tools<'_>,
 ) -> Result<(), DetectError> {
     match origin {
-        Origin::Directory(directory) => {
-            let leave_out: &[&str] = if request.keep_git { &[] } else { &[".git"] };
+        Origin::Directory { path, leave_out } => {
             let rules = CopyRules {
                 leave_out,
                 owner,
@@ -35,7 +34,7 @@ pub(super) fn lay_out(
                 bytes_max: BYTES_MAX,
                 stop: tools.cancel.flag(),
             };
-            copy_directory(directory, destination, rules)?;
+            copy_directory(path, destination, rules)?;
         }
         Origin::Git(resolved) => {
             let submodules = if request.submodules {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::path::PathBuf;
 
 use crate::events::Moving;
 use crate::git::work_tree::work_tree;
@@ -86,8 +87,13 @@ fn directory(
             None => missing("it is not a directory".to_owned()),
         });
     }
-    let leave_out: &[&str] = if request.keep_git { &[] } else { &[".git"] };
-    let content = hash_folder(&directory, leave_out, tools)?;
+    let leave_out = left_out(&directory, request);
+    let content = hash_folder(&directory, &leave_out, tools).map_err(|error| match error {
+        StoreError::File { path, source, .. } if path.starts_with(&directory) => {
+            SourceError::Unreadable { path, source }
+        }
+        other => other.into(),
+    })?;
     let app = format!("directory {}", directory.display());
     let tree = work_tree(&directory).filter(|tree| tree.clean);
     let time = tree.as_ref().map_or(Timestamp::BUILDPACKS, |tree| tree.time);
@@ -97,7 +103,10 @@ fn directory(
         name: None,
     });
     Ok(Known {
-        origin: Origin::Directory(directory),
+        origin: Origin::Directory {
+            path: directory,
+            leave_out,
+        },
         identity,
         content: content.to_string(),
         time,
@@ -120,7 +129,10 @@ fn repository(url: &GitUrl, tools: &Tools<'_>) -> Result<Known, SourceError> {
     let subdirectory = url.subdirectory.as_deref().unwrap_or_default();
     let app = format!(
         "{} {subdirectory}",
-        resolved.canonical.clone().unwrap_or_else(|| url.redacted())
+        resolved
+            .canonical
+            .clone()
+            .unwrap_or_else(|| url.location.to_string())
     );
     let identity = SourceIdentity {
         remote: resolved.canonical.clone(),
@@ -137,6 +149,35 @@ fn repository(url: &GitUrl, tools: &Tools<'_>) -> Result<Known, SourceError> {
     })
 }
 
+/// What of a directory is no part of the source: git's own folder, and what a build writes into it. Relative to it.
+fn left_out(directory: &Path, request: &BuildRequest) -> Vec<PathBuf> {
+    let written = request.outputs.iter().filter_map(|output| match output {
+        Output::Layout { directory, .. } => Some(directory),
+        Output::Registry(_) | Output::Local(_) => None,
+    });
+    let inside = |path: &PathBuf| {
+        let (parent, name) = (path.parent()?, path.file_name()?);
+        // What is not there yet has a parent that is.
+        let parent = if parent.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            parent
+        };
+        let whole =
+            fs::canonicalize(path).or_else(|_| Ok::<_, std::io::Error>(fs::canonicalize(parent)?.join(name)));
+        let below = whole.ok()?.strip_prefix(directory).ok()?.to_owned();
+        (!below.as_os_str().is_empty()).then_some(below)
+    };
+    let mut all: Vec<PathBuf> = written
+        .chain(&request.report_directory)
+        .filter_map(inside)
+        .collect();
+    if !request.keep_git {
+        all.push(".git".into());
+    }
+    all
+}
+
 /// The content of a buildpack that the command line names.
 fn buildpack(path: &Path, tools: &Tools<'_>) -> Result<Digest, SourceError> {
     if !path.join("buildpack.toml").is_file() {
@@ -150,11 +191,11 @@ fn buildpack(path: &Path, tools: &Tools<'_>) -> Result<Digest, SourceError> {
             why: why.to_owned(),
         });
     }
-    Ok(hash_folder(path, &[".git"], tools)?)
+    Ok(hash_folder(path, &[".git".into()], tools)?)
 }
 
 /// The hash of a folder's content; told as progress if it takes long.
-fn hash_folder(folder: &Path, leave_out: &[&str], tools: &Tools<'_>) -> Result<Digest, StoreError> {
+fn hash_folder(folder: &Path, leave_out: &[PathBuf], tools: &Tools<'_>) -> Result<Digest, StoreError> {
     let mut moving = Moving::if_slow(tools.watcher.as_ref(), &format!("hash {}", folder.display()));
     let mut read = 0;
     let mut passed = |bytes| {

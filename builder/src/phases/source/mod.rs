@@ -56,6 +56,14 @@ pub enum SourceError {
     /// The base's lock could not be read.
     #[error(transparent)]
     Base(#[from] BaseError),
+    /// Something in the source directory cannot be read.
+    #[error("cannot read `{path}` of the source: {source}")]
+    Unreadable {
+        /// The file or folder.
+        path: PathBuf,
+        /// The kernel's words.
+        source: std::io::Error,
+    },
     /// The store could not be used.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -86,6 +94,7 @@ impl Failure for SourceError {
             Self::NoBuildpack { .. } => Facts::user("buildpack_missing"),
             Self::Git(error) => error.facts(),
             Self::Base(error) => error.facts(),
+            Self::Unreadable { .. } => Facts::user("source_unreadable"),
             Self::Store(error) => error.facts(),
             Self::Registry(error) => error.facts(),
             Self::LayoutInvalid(error) => error.facts(),
