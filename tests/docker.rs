@@ -20,6 +20,7 @@ use crate::support::home::Machine;
 use crate::support::home::succeed;
 use crate::support::image::is_root;
 use crate::support::image::skopeo;
+use crate::support::left_out::left_out;
 
 /// What shows that Docker's daemon is the machine's to start.
 fn can_start() -> Result<(), &'static str> {
@@ -122,7 +123,7 @@ impl Drop for Docker {
 #[test]
 fn docker_loads_and_runs_the_image() {
     if let Err(why) = can_start() {
-        eprintln!("left out: {why}");
+        left_out(why);
         return;
     }
     let docker = Docker::start();

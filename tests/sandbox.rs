@@ -33,6 +33,8 @@ use packhorse::sandbox::spec::LayersState;
 use packhorse::sandbox::spec::Network;
 use packhorse::sandbox::spec::User;
 
+use crate::support::left_out::left_out;
+
 const UID: u32 = 1001;
 const GID: u32 = 1002;
 
@@ -439,7 +441,7 @@ fn running_out_of_memory_is_not_its_neighbours_fault() {
     spec.limits.memory_bytes_max = Some(64 << 20);
     let job = sandbox::start(spec).unwrap();
     if !job.rung().contains("memory by cgroup") {
-        eprintln!("left out: without a cgroup the whole job ends, and with it the neighbour");
+        left_out("without a cgroup the whole job ends, and with it the neighbour");
         return;
     }
     let hog = "my @a; push @a, 'x' x 1000000 while @a < 300; sleep 3";
@@ -1108,7 +1110,7 @@ fn as_a_plain_user() {
     let surroundings = Surroundings::read(None, None);
     let full = surroundings.uid_map.split_whitespace().nth(2) == Some("4294967295");
     let Some(user) = a_user_with_ids().filter(|_| full) else {
-        eprintln!("left out: no user with subordinate ids, or no full id map here");
+        left_out("no user has subordinate ids here, or not every id is mapped");
         return;
     };
     let arguments = [
@@ -1124,6 +1126,7 @@ fn as_a_plain_user() {
         "sandbox::",
         "--skip=as_a_plain_user",
         "--skip=a_killed_worker",
+        "--show-output",
     ]
     .map(str::to_owned);
     #[expect(clippy::disallowed_methods, reason = "the test runs itself again")]
@@ -1141,14 +1144,18 @@ fn as_a_plain_user() {
         text.contains("test result: ok") && !text.contains("running 0 tests"),
         "{text}"
     );
+    for line in text.lines() {
+        if let Some(what) = line.strip_prefix("left out: ") {
+            left_out(what);
+        }
+    }
 }
 
 fn a_user_with_ids() -> Option<String> {
-    let text = fs::read_to_string("/etc/subuid").ok()?;
-    let user = text.split(':').next()?;
+    let subordinate = fs::read_to_string("/etc/subuid").ok()?;
     let passwd = fs::read_to_string("/etc/passwd").ok()?;
-    passwd
-        .lines()
-        .any(|line| line.starts_with(&format!("{user}:")))
-        .then(|| user.to_owned())
+    let is_plain =
+        |name: &&str| *name != "root" && passwd.lines().any(|line| line.starts_with(&format!("{name}:")));
+    let mut names = subordinate.lines().filter_map(|line| line.split(':').next());
+    names.find(is_plain).map(str::to_owned)
 }
