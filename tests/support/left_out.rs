@@ -9,7 +9,7 @@ use crate::support::home::target;
 pub(crate) fn left_out(why: &str) {
     let name = std::thread::current().name().unwrap_or_default().to_owned();
     // `sandbox::as_a_plain_user` hands on what that user's tests say, who cannot write here.
-    println!("left out: {name}: {why}");
+    eprintln!("left out: {name}: {why}");
     if let Ok(mut notes) = File::options()
         .create(true)
         .append(true)
