@@ -18,6 +18,7 @@ use crate::support::image::Image;
 use crate::support::image::holds_text;
 use crate::support::image::is_root;
 use crate::support::image::skopeo;
+use crate::support::left_out::left_out;
 use crate::support::registry::DockerRegistry;
 use crate::support::registry::Guard;
 
@@ -532,7 +533,7 @@ fn no_image_is_written_while_its_blobs_could_be_pruned() {
 #[test]
 fn a_tree_that_is_hard_to_remove_does_not_fill_the_trash() {
     if !is_root() {
-        eprintln!("left out: only root can mount something that cannot be removed");
+        left_out("only root can mount something that cannot be removed");
         return;
     }
     let machine = Machine::bare();

@@ -14,6 +14,7 @@ use crate::support::home::base_store;
 use crate::support::home::succeed;
 use crate::support::image::Image;
 use crate::support::image::is_root;
+use crate::support::left_out::left_out;
 use crate::support::proxy::Act;
 use crate::support::proxy::Proxy;
 use crate::support::redact::redact;
@@ -571,7 +572,7 @@ fn on_a_small_disk(machine: &Machine, size: &str, arguments: &[&str]) -> Run {
 #[test]
 fn the_disk_is_full_when_the_source_is_copied() {
     if !is_root() {
-        eprintln!("left out: only root can mount a small disk");
+        left_out("only root can mount a small disk");
         return;
     }
     let machine = Machine::new();
@@ -595,7 +596,7 @@ fn the_disk_is_full_when_the_source_is_copied() {
 #[test]
 fn the_disk_is_full_when_a_layer_is_written() {
     if !is_root() {
-        eprintln!("left out: only root can mount a small disk");
+        left_out("only root can mount a small disk");
         return;
     }
     let machine = Machine::new();
@@ -619,7 +620,7 @@ fn the_disk_is_full_when_a_layer_is_written() {
 #[test]
 fn the_disk_is_full_when_the_base_is_made() {
     if !is_root() {
-        eprintln!("left out: only root can mount a small disk");
+        left_out("only root can mount a small disk");
         return;
     }
     let machine = Machine::bare();
@@ -644,9 +645,7 @@ fn the_disk_is_full_when_the_base_is_made() {
 #[test]
 fn user_namespaces_are_forbidden() {
     if !is_root() {
-        eprintln!(
-            "left out: only root can make a user namespace with every id, in which to forbid further ones"
-        );
+        left_out("only root can make a user namespace with every id, in which to forbid further ones");
         return;
     }
     let machine = Machine::new();
@@ -678,7 +677,7 @@ fn too_few_ids_are_mapped() {
         .unwrap()
         .success();
     if !works {
-        eprintln!("left out: this machine forbids user namespaces");
+        left_out("this machine forbids user namespaces");
         return;
     }
     let machine = Machine::new();

@@ -5,6 +5,7 @@ use crate::support::home::Machine;
 use crate::support::home::succeed;
 use crate::support::image::Image;
 use crate::support::image::is_root;
+use crate::support::left_out::left_out;
 use crate::support::run::Run;
 use crate::support::user::PlainUser;
 
@@ -93,7 +94,7 @@ fn the_surroundings_do_not_show() {
 #[test]
 fn the_same_digest_as_root_and_as_a_plain_user() {
     if !is_root() {
-        eprintln!("left out: only root can be two users");
+        left_out("only root can be two users");
         return;
     }
     let buildpack = Folder::scripts("varied", "exit 0", BUILD);

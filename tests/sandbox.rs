@@ -39,6 +39,8 @@ use packhorse::sandbox::spec::LayersState;
 use packhorse::sandbox::spec::Network;
 use packhorse::sandbox::spec::User;
 
+use crate::support::left_out::left_out;
+
 /// The variable that names the rung on which the tests run; without it, on the highest.
 const RUNG: &str = "PACKHORSE_TEST_RUNG";
 const UID: u32 = 1001;
@@ -493,7 +495,7 @@ fn running_out_of_memory_is_not_its_neighbours_fault() {
     spec.limits.memory_bytes_max = Some(64 << 20);
     let job = sandbox::start(spec).unwrap();
     if !job.rung().contains("memory by cgroup") {
-        eprintln!("left out: without a cgroup the whole job ends, and with it the neighbour");
+        left_out("without a cgroup the whole job ends, and with it the neighbour");
         return;
     }
     let hog = "my @a; push @a, 'x' x 1000000 while @a < 300; sleep 3";
@@ -1207,7 +1209,7 @@ fn again_in(namespaces: &[&str], rung: Option<Rung>) {
     let surroundings = Surroundings::read(None, None);
     let full = surroundings.uid_map.split_whitespace().nth(2) == Some("4294967295");
     let Some(user) = a_user_with_ids().filter(|_| full) else {
-        eprintln!("left out: no user with subordinate ids, or no full id map here");
+        left_out("no user has subordinate ids here, or not every id is mapped");
         return;
     };
     let mut command = own_program(Path::new("setpriv"));
@@ -1227,7 +1229,12 @@ fn again(command: &mut std::process::Command, rung: Option<Rung>) {
         command.env(RUNG, rung.name());
     }
     let output = command
-        .args(["sandbox::", "--skip=again_", "--skip=a_killed_worker"])
+        .args([
+            "sandbox::",
+            "--skip=again_",
+            "--skip=a_killed_worker",
+            "--show-output",
+        ])
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
@@ -1240,14 +1247,18 @@ fn again(command: &mut std::process::Command, rung: Option<Rung>) {
         text.contains("test result: ok") && !text.contains("running 0 tests"),
         "{text}"
     );
+    for line in text.lines() {
+        if let Some(what) = line.strip_prefix("left out: ") {
+            left_out(what);
+        }
+    }
 }
 
 fn a_user_with_ids() -> Option<String> {
-    let text = fs::read_to_string("/etc/subuid").ok()?;
-    let user = text.split(':').next()?;
+    let subordinate = fs::read_to_string("/etc/subuid").ok()?;
     let passwd = fs::read_to_string("/etc/passwd").ok()?;
-    passwd
-        .lines()
-        .any(|line| line.starts_with(&format!("{user}:")))
-        .then(|| user.to_owned())
+    let is_plain =
+        |name: &&str| *name != "root" && passwd.lines().any(|line| line.starts_with(&format!("{name}:")));
+    let mut names = subordinate.lines().filter_map(|line| line.split(':').next());
+    names.find(is_plain).map(str::to_owned)
 }

@@ -14,3 +14,4 @@ pub(crate) mod user;
 pub(crate) mod redact;
 pub(crate) mod ask;
 pub(crate) mod launches;
+pub(crate) mod left_out;
