@@ -346,6 +346,50 @@ fn output_into_a_pipe_has_no_colours() {
     }
 }
 
+/// Builds and pushes everything to a new registry, on a terminal.
+fn push_on_a_terminal(fixture: &Fixture, variables: &[(&str, &str)]) -> crate::support::run::Run {
+    let registry = DockerRegistry::start(Guard::Open);
+    let (app, buildpack) = (fixture.app.text(), fixture.buildpack.text());
+    let tag = format!("{}/on-a-terminal:1", registry.host());
+    let arguments = Fixture::arguments(&app, &buildpack, &["--force", "-t", &tag]);
+    let invocation = fixture.machine.packhorse(&arguments);
+    let invocation = variables.iter().fold(invocation, |invocation, (name, value)| {
+        invocation.env(name, value)
+    });
+    invocation.on_a_terminal().run().ok()
+}
+
+const ERASE_LINE: &str = "\u{1b}[2K";
+
+#[test]
+fn on_a_terminal_transfers_move_and_words_have_colours() {
+    let run = push_on_a_terminal(&Fixture::new(), &[("TERM", "xterm-256color")]);
+    // How fast it goes is told by what moves alone.
+    for wanted in [ERASE_LINE, "iB/s", "\u{1b}[1m"] {
+        assert!(run.stdout.contains(wanted), "{wanted:?}: {run:?}");
+    }
+}
+
+#[test]
+fn on_a_terminal_without_colours_transfers_move() {
+    let variables = [("TERM", "xterm-256color"), ("NO_COLOR", "1")];
+    let run = push_on_a_terminal(&Fixture::new(), &variables);
+    for wanted in [ERASE_LINE, "iB/s"] {
+        assert!(run.stdout.contains(wanted), "{wanted:?}: {run:?}");
+    }
+    // What sets colours and weight ends with an `m`.
+    let mut sequences = run.stdout.split("\u{1b}[").skip(1);
+    let is_style = |text: &str| text.chars().find(char::is_ascii_alphabetic) == Some('m');
+    assert!(!sequences.any(is_style), "{run:?}");
+}
+
+#[test]
+fn on_a_terminal_that_cannot_move_transfers_are_lines() {
+    let run = push_on_a_terminal(&Fixture::new(), &[("TERM", "dumb")]);
+    assert!(!run.stdout.contains('\u{1b}'), "{run:?}");
+    assert!(run.stdout.contains("\n  push "), "{run:?}");
+}
+
 #[test]
 fn a_person_sees_phases_buildpacks_layers_and_where_the_time_went() {
     let fixture = Fixture::new();

@@ -57,6 +57,18 @@ fn build_fixture(name: &str) -> (Folder, Run) {
     (app, run)
 }
 
+/// What a message has between two texts.
+fn between(run: &Run, before: &str, after: &str) -> String {
+    let message = run.message();
+    let found = message
+        .split_once(before)
+        .and_then(|(_, rest)| rest.split_once(after));
+    found
+        .unwrap_or_else(|| panic!("no {before:?}: {run:?}"))
+        .0
+        .to_owned()
+}
+
 fn some_app() -> Folder {
     Folder::new(&[("hello.txt", "hello")])
 }
@@ -216,17 +228,10 @@ fn a_broken_procfile() {
 #[test]
 fn an_unknown_node_version() {
     let (_app, run) = build_fixture("node-unknown-version");
-    let run = run.fails(51, "buildpack_failed");
     // Which versions are nearest changes with every release.
-    let message = run.message();
-    for part in [
-        "error: there is no Node.js `99.x`",
-        "`engines.node` in package.json",
-        "the nearest are 22.",
-        "hint: ask for a line that exists",
-    ] {
-        assert!(message.contains(part), "{part}: {message}");
-    }
+    let nearest = between(&run, "the nearest are ", "\n");
+    assert!(nearest.starts_with("22."), "{nearest}");
+    assert_message!(run, 51, "buildpack_failed", nearest => "[VERSIONS]");
 }
 
 #[test]
@@ -494,13 +499,13 @@ fn from_debian(target: &str) -> Option<Vec<u8>> {
     fetched.status.success().then_some(fetched.stdout)
 }
 
-/// A mirror of Debian's archive that turns one bit around in files that match.
-fn tampering_mirror(matches: impl Fn(&str) -> bool + Send + Sync + 'static) -> Scripted {
+/// A mirror of Debian's archive that turns one bit around in the middle of files whose path has `part`.
+fn tampering_mirror(part: &'static str) -> Scripted {
     Scripted::start(move |request| {
         let Some(mut body) = from_debian(&request.target) else {
             return Response::status(404);
         };
-        if matches(&request.target) {
+        if request.target.contains(part) {
             let middle = body.len() / 2;
             body[middle] ^= 1;
         }
@@ -516,29 +521,24 @@ fn the_archive_mirror_is_unreachable() {
 
 #[test]
 fn the_archives_signature_does_not_match() {
-    let mirror = tampering_mirror(|target| target.ends_with("/InRelease"));
+    let mirror = tampering_mirror("/trixie/InRelease");
     let (_machine, run) = create_base(&mirror.host());
-    let run = run.fails(22, "base_signature_invalid");
-    // What is wrong with it in detail differs with every release.
-    assert!(
-        run.message()
-            .starts_with("error: the signature of trixie's InRelease"),
-        "{run:?}"
-    );
+    assert_message!(run, 22, "base_signature_invalid",);
 }
 
 #[test]
 fn an_index_of_the_archive_does_not_match_its_hash() {
-    let mirror = tampering_mirror(|target| target.contains("Packages") || target.contains("/by-hash/"));
+    let mirror = tampering_mirror("/dists/trixie/main/");
     let (_machine, run) = create_base(&mirror.host());
-    run.fails(75, "base_hash_mismatch");
+    assert_message!(run, 75, "base_hash_mismatch",);
 }
 
 #[test]
 fn a_package_of_the_archive_does_not_match_its_hash() {
-    let mirror = tampering_mirror(|target| target.contains("/pool/"));
+    let mirror = tampering_mirror("/pool/main/b/base-files/");
     let (_machine, run) = create_base(&mirror.host());
-    run.fails(75, "base_hash_mismatch");
+    let version = between(&run, "cannot fetch package base-files ", " for ");
+    assert_message!(run, 75, "base_hash_mismatch", version => "[VERSION]");
 }
 
 /// Runs packhorse with its home on a file system of this size, with the base that all tests share.
@@ -639,7 +639,9 @@ fn the_disk_is_full_when_the_base_is_made() {
             "sh",
         ])
         .run();
-    run.fails(22, "disk_full");
+    // Which of the packages does not fit is a matter of luck.
+    let package = between(&run, "cannot fetch package ", " for the Debian base");
+    assert_message!(run, 22, "disk_full", machine.store() => "[STORE]", package => "[PACKAGE]");
 }
 
 #[test]

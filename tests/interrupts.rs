@@ -14,18 +14,19 @@ use crate::support::proxy::Act;
 use crate::support::proxy::Proxy;
 use crate::support::registry::DockerRegistry;
 use crate::support::registry::Guard;
+use crate::support::run::Run;
 use crate::support::run::Running;
 
 /// The specification says one second. Here other tests' builds share the processors, and the program is not optimised.
 const AT_ONCE: Duration = Duration::from_secs(2);
 
 /// Interrupts and checks how it ends. That no process, job or temporary file is left is checked by the wait.
-fn interrupted(mut running: Running) {
+fn interrupted(mut running: Running) -> Run {
     running.interrupt();
     let start = Instant::now();
     let run = running.wait();
     assert!(start.elapsed() < AT_ONCE, "took {:?}: {run:?}", start.elapsed());
-    run.fails(130, "interrupted");
+    run.fails(130, "interrupted")
 }
 
 /// Whether a process has a handler for SIGINT.
@@ -172,7 +173,8 @@ fn during_the_build() {
     let (source, hangs) = (app(), Folder::buildpack("hangs"));
     let mut running = start(&machine, &source.text(), &hangs, &["-o", &layout_in(&machine)]);
     running.until_said("going to sleep");
-    interrupted(running);
+    let run = interrupted(running);
+    insta::assert_snapshot!(run.message());
     // The next build finds everything as it was.
     let buildpack = Folder::buildpack("two-scripts");
     machine

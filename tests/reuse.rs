@@ -236,6 +236,44 @@ fn a_layer_that_is_kept_without_its_contents_gets_to_every_output() {
 }
 
 #[test]
+fn a_layer_that_a_later_buildpack_changes_is_in_the_image_as_it_ended() {
+    let machine = Machine::new();
+    let app = Folder::new(&[("hello.txt", "late")]);
+    let first = Folder::scripts(
+        "first",
+        "exit 0",
+        "mkdir $1/layer; echo early > $1/layer/file; printf '[types]\\nlaunch = true\\n' > $1/layer.toml",
+    );
+    // By then the layer has been written, with what the first left in it.
+    let later = Folder::scripts(
+        "later",
+        "exit 0",
+        "sleep 1; echo late > $1/../test_first/layer/file",
+    );
+    let layout = format!("oci:{}", machine.folder().join("image").display());
+    let [app, first, later] = [&app, &first, &later].map(Folder::text);
+    let run = machine
+        .run(&[
+            "build",
+            &app,
+            "--buildpack",
+            &first,
+            "--buildpack",
+            &later,
+            "-o",
+            &layout,
+        ])
+        .ok();
+    let file = Image::read(&layout).file("layers/test_first/layer/file");
+    assert_eq!(file.as_deref(), Some("late\n"), "{run:?}");
+    assert!(
+        run.all()
+            .contains("warning: layer layer of test/first was changed by a later buildpack"),
+        "{run:?}"
+    );
+}
+
+#[test]
 fn a_changed_variable_or_buildpack_is_a_change() {
     let fixture = Fixture::new("two-scripts");
     fixture.build(&[]).ok();

@@ -113,6 +113,39 @@ fn every_way_to_name_a_revision_builds_it() {
 }
 
 #[test]
+fn a_directory_is_its_commit_as_long_as_nothing_is_changed_in_it() {
+    let work = Work::new();
+    let commit = work.commit("hello.txt", "one");
+    git(
+        &work.path(),
+        &["remote", "add", "origin", "https://forge.example/team/app.git"],
+    );
+    let builder = Builder::new();
+    let image = || {
+        builder.build(&work.path().display().to_string(), &[]).ok();
+        Image::read(&builder.layout())
+    };
+    let clean = image();
+    assert_eq!(clean.label("org.opencontainers.image.revision"), commit);
+    assert_eq!(
+        clean.label("org.opencontainers.image.source"),
+        "https://forge.example/team/app"
+    );
+    // The commit's time.
+    assert_eq!(clean.config["created"], "2023-11-14T22:13:20Z");
+    fs::write(work.path().join("hello.txt"), "two").unwrap();
+    let changed = image();
+    let labels = &changed.config["config"]["Labels"];
+    for name in ["revision", "source"] {
+        assert!(
+            labels.get(format!("org.opencontainers.image.{name}")).is_none(),
+            "{labels}"
+        );
+    }
+    assert_eq!(changed.config["created"], "1980-01-01T00:00:01Z");
+}
+
+#[test]
 fn a_file_url_names_no_source_in_the_labels() {
     let (work, _) = history();
     let builder = Builder::new();

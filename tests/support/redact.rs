@@ -12,8 +12,9 @@ pub(crate) fn redact(text: &str, names: &[(&Path, &str)]) -> String {
     let text = after(&text, "localhost:", char::is_numeric, "[PORT]");
     let text = after(&text, "/tmp/.tmp", char::is_alphanumeric, "[RANDOM]");
     let text = after(&text, "machine-", char::is_alphanumeric, "[RANDOM]");
-    let text = after(&text, "build-", |c| c.is_ascii_digit() || c == '-', "[JOB]");
-    hexadecimals(&text)
+    let is_job = |c: char| c.is_ascii_digit() || c == '-';
+    let text = after(&text, "build-", is_job, "[JOB]");
+    after(&hexadecimals(&text), "[DIGEST].", is_job, "[JOB]")
 }
 
 /// Replaces what follows `lead` and is made of such characters.

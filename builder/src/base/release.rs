@@ -193,6 +193,11 @@ mod tests {
             assert_eq!(code(SUITES[2], text, THEN), "base_signature_invalid");
         }
         assert_ne!(changed, IN_RELEASE);
+        let error = read_release(SUITES[2], &changed, "amd64", THEN).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the signature of trixie-security's InRelease is not one of Debian's keys: the signature does not fit the text"
+        );
         // The security archive's keys do not sign the main archive.
         assert_eq!(code(SUITES[0], IN_RELEASE, THEN), "base_signature_invalid");
     }

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::collections::HashSet;
-use std::io::IsTerminal as _;
 use std::io::Write as _;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -29,7 +28,7 @@ pub enum Manner {
     Quiet,
     /// Lines on standard error.
     Plain,
-    /// Lines and moving progress on standard error, which is a terminal.
+    /// Lines and moving progress on standard error, which is a terminal where lines can move.
     Terminal,
     /// One JSON object a line on standard output.
     Json,
@@ -41,7 +40,7 @@ impl Manner {
         match progress {
             Progress::Json => Self::Json,
             _ if quiet => Self::Quiet,
-            Progress::Auto if std::io::stderr().is_terminal() => Self::Terminal,
+            Progress::Auto if !MultiProgress::new().is_hidden() => Self::Terminal,
             Progress::Auto | Progress::Plain => Self::Plain,
         }
     }
