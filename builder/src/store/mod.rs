@@ -63,6 +63,7 @@ impl Store {
     }
 
     /// The same data directory for a process that keeps owners so.
+    #[must_use]
     pub fn with_owners(self, owners: Owners) -> Self {
         Self { owners, ..self }
     }

@@ -62,7 +62,7 @@ pub(super) fn start(
     bases: Bases,
 ) -> Result<(Sandbox, Vec<Shelved>), DetectError> {
     let owners = tools.builder.ground.owners();
-    let (root, user) = (owners.on_disk(0), owners.on_disk(USER_ID));
+    let user = owners.on_disk(USER_ID);
     let embedded = Embedded::lay_out(tools.store.root())?;
     let shelf = buildpacks::shelve(request, &embedded)?;
     let blobs_in_use = tools.store.blobs()?.use_all()?;
@@ -71,7 +71,7 @@ pub(super) fn start(
     let pending = cache.begin(state.as_ref())?;
     // The job's root mounts these, and it does not know the ids of this process.
     give(pending.upper(), user)?;
-    give(pending.work(), root)?;
+    give(pending.work(), owners.on_disk(0))?;
 
     let directory = JobDirectory::create(&tools.store.root().join("jobs"), "build")?;
     let room = directory.path().to_owned();

@@ -37,11 +37,11 @@ const NOTHING_REFUSED: Found = Found {
     without_user_namespace: None,
 };
 
-fn refused(obstacle: Obstacle) -> Option<Refused> {
-    Some(Refused {
+fn refused(obstacle: Obstacle) -> Refused {
+    Refused {
         obstacle,
         number: libc::EPERM,
-    })
+    }
 }
 
 fn rung(surroundings: &Surroundings, found: &Found) -> Option<Rung> {
@@ -74,7 +74,7 @@ fn the_machine_decides_the_rung() {
             "{surroundings:?}"
         );
         let masked = Found {
-            with_user_namespace: refused(Obstacle::Proc),
+            with_user_namespace: Some(refused(Obstacle::Proc)),
             ..NOTHING_REFUSED
         };
         assert_eq!(rung(&surroundings, &masked), Some(Rung::OuterProc));
@@ -85,13 +85,13 @@ fn the_machine_decides_the_rung() {
 fn without_user_namespaces_root_goes_on_alone_and_a_plain_user_not() {
     for obstacle in [Obstacle::Namespaces, Obstacle::Mount] {
         let found = Found {
-            with_user_namespace: refused(obstacle),
+            with_user_namespace: Some(refused(obstacle)),
             ..NOTHING_REFUSED
         };
         assert_eq!(rung(&root(EVERY_ID), &found), Some(Rung::NoUserNamespace));
         assert_eq!(rung(&user(), &found), None);
         let closed = Found {
-            without_user_namespace: refused(Obstacle::Namespaces),
+            without_user_namespace: Some(refused(Obstacle::Namespaces)),
             ..found
         };
         assert_eq!(rung(&root(EVERY_ID), &closed), None);
