@@ -25,7 +25,7 @@ use crate::sandbox::subordinate_ids::SubordinateRange;
 /// Ids that a job needs: 0 to 65535.
 pub(crate) const IDS_OF_A_JOB: u32 = 65_536;
 
-/// What [`enter`] looks at.
+/// What decides who packhorse can become.
 #[derive(Debug, Clone)]
 pub struct Surroundings {
     /// The effective user.
@@ -69,7 +69,7 @@ impl Surroundings {
     }
 }
 
-/// Who this program is after [`enter`].
+/// Who this program is once it has entered its management namespace, if it needs one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Identity {
     /// Root of the machine: every job gets a range of ids of its own, mounts are idmapped.
