@@ -645,21 +645,24 @@ fn the_disk_is_full_when_the_base_is_made() {
 }
 
 #[test]
-fn user_namespaces_are_forbidden() {
+fn user_namespaces_are_forbidden_and_asked_for() {
     if !is_root() {
         left_out("only root can make a user namespace with every id, in which to forbid further ones");
         return;
     }
     let machine = Machine::new();
     let (app, buildpack) = (some_app(), Folder::buildpack("two-scripts"));
-    let build = machine.packhorse(&[
-        "build",
-        &app.text(),
-        "--buildpack",
-        &buildpack.text(),
-        "-o",
-        &layout_in(&machine),
-    ]);
+    let build = || {
+        machine.packhorse(&[
+            "build",
+            &app.text(),
+            "--buildpack",
+            &buildpack.text(),
+            "-o",
+            &layout_in(&machine),
+            "--force",
+        ])
+    };
     let holder = "unshare --user sleep 300 >/dev/null 2>&1 & holder=$!
         until test \"$(readlink /proc/$holder/ns/user)\" != \"$(readlink /proc/self/ns/user)\"; do sleep 0.05; done
         for map in uid_map gid_map; do echo 0 0 4294967295 > /proc/$holder/$map; done";
@@ -667,12 +670,16 @@ fn user_namespaces_are_forbidden() {
     let enter =
         format!("nsenter --user --target $holder --setuid 0 --setgid 0 sh -c '{forbidden}' sh \"$@\"");
     let script = format!("{holder}; {enter}; code=$?; kill $holder; exit $code");
-    let run = build.through(&["sh", "-c", &script, "sh"]).run();
+    let around = ["sh", "-c", &script, "sh"];
+    let run = build().through(&around).run().ok();
+    assert!(run.all().contains("sandbox no-user-namespace"), "{}", run.all());
+    assert_eq!(run.digest(), build().run().digest());
+    let run = build().arg("--sandbox=full").through(&around).run();
     assert_message!(run, 77, "sandbox_forbidden",);
 }
 
 #[test]
-fn too_few_ids_are_mapped() {
+fn too_few_ids_are_mapped_for_what_is_asked() {
     let works = Command::new("unshare")
         .args(["--user", "--map-root-user", "true"])
         .status()
@@ -684,15 +691,22 @@ fn too_few_ids_are_mapped() {
     }
     let machine = Machine::new();
     let (app, buildpack) = (some_app(), Folder::buildpack("two-scripts"));
-    let build = machine.packhorse(&[
-        "build",
-        &app.text(),
-        "--buildpack",
-        &buildpack.text(),
-        "-o",
-        &layout_in(&machine),
-    ]);
-    let run = build.through(&["unshare", "--user", "--map-root-user"]).run();
+    let build = || {
+        machine.packhorse(&[
+            "build",
+            &app.text(),
+            "--buildpack",
+            &buildpack.text(),
+            "-o",
+            &layout_in(&machine),
+            "--force",
+        ])
+    };
+    let around = ["unshare", "--user", "--map-root-user"];
+    let run = build().through(&around).run().ok();
+    assert!(run.all().contains("sandbox single-id"), "{}", run.all());
+    assert_eq!(run.digest(), build().run().digest());
+    let run = build().arg("--sandbox=rootless").through(&around).run();
     assert_message!(run, 77, "sandbox_forbidden",);
 }
 

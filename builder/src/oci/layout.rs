@@ -106,14 +106,20 @@ impl Layout {
         Ok(layout)
     }
 
-    /// Opens a layout, or makes one in a folder that is missing or empty.
-    pub fn open_or_create(root: &Path) -> Result<Self, LayoutError> {
+    /// Fails where a folder has contents of another kind, in which a layout would be strewn.
+    pub fn check_place(root: &Path) -> Result<(), LayoutError> {
         if holds_something_else(root) {
             return Err(LayoutError::NoLayout {
                 path: root.to_owned(),
                 why: "it holds other files; name a folder that is missing or empty".to_owned(),
             });
         }
+        Ok(())
+    }
+
+    /// Opens a layout, or makes one in a folder that is missing or empty.
+    pub fn open_or_create(root: &Path) -> Result<Self, LayoutError> {
+        Self::check_place(root)?;
         let blobs = root.join("blobs/sha256");
         fs::create_dir_all(&blobs).map_err(failed("make", &blobs))?;
         if root.join("oci-layout").exists() {

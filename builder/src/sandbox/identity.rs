@@ -19,6 +19,7 @@ use crate::sandbox::error::SandboxError;
 use crate::sandbox::ladder::Missing;
 use crate::sandbox::linux;
 use crate::sandbox::linux::Forked;
+use crate::sandbox::mount;
 use crate::sandbox::subordinate_ids;
 use crate::sandbox::subordinate_ids::SubordinateRange;
 
@@ -121,7 +122,10 @@ impl Identity {
 /// After an error the process should end: it may be half-way.
 pub(crate) fn enter(identity: Identity, surroundings: &Surroundings) -> Result<(), SandboxError> {
     match identity {
-        Identity::Root | Identity::Nested | Identity::RootAlone | Identity::Single { uid: 0, .. } => Ok(()),
+        Identity::Root => Ok(()),
+        Identity::Nested | Identity::RootAlone | Identity::Single { uid: 0, .. } => {
+            have_own_mounts().map_err(|source| forbidden_mapping(&source.to_string()))
+        }
         Identity::Rootless { .. } => {
             let maps = Maps::of(surroundings).map_err(|missing| forbidden_mapping(&missing.why))?;
             enter_with_range(&maps)
@@ -214,6 +218,14 @@ fn enter_with_range(maps: &Maps) -> Result<(), SandboxError> {
     let (root, group) = (rustix::process::Uid::ROOT, rustix::process::Gid::ROOT);
     rustix::thread::set_thread_res_gid(group, group, group).map_err(|e| failed(e.into()))?;
     rustix::thread::set_thread_res_uid(root, root, root).map_err(|e| failed(e.into()))
+}
+
+/// Root of a user namespace may still stand in mounts that are its maker's; those it cannot hand to jobs, copies it can.
+fn have_own_mounts() -> io::Result<()> {
+    match mount::clone_of(Path::new("/")) {
+        Err(rustix::io::Errno::PERM) => linux::unshare(UnshareFlags::NEWNS),
+        _ => Ok(()),
+    }
 }
 
 /// Maps `0 → me` and nothing else, which needs no helper.

@@ -53,6 +53,7 @@ pub(super) async fn check(outputs: &[Output], tools: &Tools<'_>) -> Result<(), S
         match output {
             Output::Registry(reference) => tools.registry.check_push(reference).await?,
             Output::Layout { directory, .. } => {
+                Layout::check_place(directory)?;
                 check_directory(directory)?;
                 if directory.join("oci-layout").exists() {
                     Layout::open(directory)?.index()?;

@@ -81,7 +81,7 @@ pub fn climb(surroundings: &Surroundings, found: &Found) -> Climbed {
     let best = match found.with_user_namespace {
         Some(refused) if refused.obstacle != Obstacle::Proc => {
             missing.push(namespaces_missing(surroundings, refused));
-            (surroundings.uid == 0)
+            has_every_id(surroundings)
                 .then(|| without_user_namespace(found, &mut missing))
                 .flatten()
         }
@@ -248,6 +248,11 @@ fn forbidden(climbed: &Climbed, what: &str) -> SandboxError {
             |missing| missing.cure.clone(),
         ),
     }
+}
+
+/// Whether this is root with the ids that a job's files and users have.
+fn has_every_id(surroundings: &Surroundings) -> bool {
+    surroundings.uid == 0 && ids_from_zero(&surroundings.uid_map) >= u64::from(IDS_OF_A_JOB)
 }
 
 /// How many ids from 0 on are mapped without a gap.

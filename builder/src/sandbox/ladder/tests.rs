@@ -90,6 +90,7 @@ fn without_user_namespaces_root_goes_on_alone_and_a_plain_user_not() {
         };
         assert_eq!(rung(&root(EVERY_ID), &found), Some(Rung::NoUserNamespace));
         assert_eq!(rung(&user(), &found), None);
+        assert_eq!(rung(&root("0 1000 1\n"), &found), None);
         let closed = Found {
             without_user_namespace: Some(refused(Obstacle::Namespaces)),
             ..found
