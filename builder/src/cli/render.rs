@@ -195,7 +195,9 @@ impl State {
 
 fn bar_style(has_total: bool, unit: Unit) -> ProgressStyle {
     let template = match (unit, has_total) {
-        (Unit::Bytes, true) => "  {msg:<40!} {bar:24} {decimal_bytes:>10} of {decimal_total_bytes:<10} {decimal_bytes_per_sec}",
+        (Unit::Bytes, true) => {
+            "  {msg:<40!} {bar:24} {decimal_bytes:>10} of {decimal_total_bytes:<10} {decimal_bytes_per_sec}"
+        }
         (Unit::Bytes, false) => "  {msg:<40!} {decimal_bytes:>10} {decimal_bytes_per_sec}",
         (Unit::Objects, _) => "  {msg:<40!} {bar:24} {pos:>6} of {len} objects",
         (Unit::Packages, _) => "  {msg:<40!} {bar:24} {pos:>6} of {len} packages",

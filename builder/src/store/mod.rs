@@ -4,6 +4,7 @@ pub mod error;
 pub mod locks;
 pub mod blobs;
 pub mod directory_layer;
+pub mod launcher_layer;
 pub mod unpacked;
 pub mod caches;
 pub mod receipts;

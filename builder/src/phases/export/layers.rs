@@ -58,8 +58,7 @@ pub(super) fn write(finished: &Finished, tools: &Tools<'_>) -> Result<Layers, Ex
     }
     let sbom = writer.below_layers("sbom", Path::new("sbom/launch"))?;
     let app = writer.app()?;
-    let launcher = fixed::launcher()?;
-    let launcher = writer.write("launcher", |tar| launcher.append(tar))?;
+    let launcher = writer.launcher()?;
     let config = writer.below_layers("config", Path::new("config"))?;
     let types = process_types(&finished.built)?;
     let process_types = if types.is_empty() {
@@ -175,6 +174,19 @@ impl Writer<'_> {
             diff_ids.push(self.write(&name, |tar| tree::append_app_slice(tar, &tree, paths))?);
         }
         Ok(diff_ids)
+    }
+
+    /// The launcher's layer, compressed by this program once.
+    fn launcher(&mut self) -> Result<DiffId, ExportError> {
+        if let Some(known) = self.tools.store.launcher_layer()? {
+            return Ok(self.keep("launcher", known));
+        }
+        let launcher = fixed::launcher()?;
+        let diff_id = self.write("launcher", |tar| launcher.append(tar))?;
+        if let Some(written) = self.all.last() {
+            self.tools.store.keep_launcher_layer(&written.descriptor)?;
+        }
+        Ok(diff_id)
     }
 
     fn write(
