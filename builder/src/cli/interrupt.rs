@@ -1,5 +1,7 @@
 //! Ctrl-C, TERM and HUP: the command is told to end, and what waits on the network ends at once; a second one waits for nothing.
 
+use std::time::Duration;
+
 use tokio::signal::unix::Signal;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
@@ -12,6 +14,9 @@ use crate::events::Cancelled;
 /// The exit code when one of them ended the command.
 pub const INTERRUPTED_EXIT: u8 = 130;
 
+/// How long a command may take to end by itself; libgit2 does not hear of it while it packs a local remote.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// As long as this is held, signals are for the command and not for the process.
 pub struct Listening(JoinHandle<()>);
 
@@ -21,7 +26,8 @@ impl Drop for Listening {
     }
 }
 
-/// Cancels at the first signal that asks the process to stop, and ends the process at the second. Must be called on a
+/// Cancels at the first signal that asks the process to stop, and ends the process at the second, or when the command has
+/// not ended in time. Must be called on a
 /// runtime.
 pub fn listen(cancel: &Cancel) -> Listening {
     let cancel = cancel.clone();
@@ -36,7 +42,10 @@ pub fn listen(cancel: &Cancel) -> Listening {
         let Ok(mut signals) = signals else { return };
         any(&mut signals).await;
         cancel.cancel();
-        any(&mut signals).await;
+        tokio::select! {
+            () = any(&mut signals) => {}
+            () = tokio::time::sleep(PATIENCE) => {}
+        }
         #[expect(
             clippy::exit,
             reason = "whatever does not hear of the first does not return either"
