@@ -17,7 +17,7 @@ use crate::base::flavour::Flavour;
 use crate::base::layer;
 use crate::base::lock::Lock;
 use crate::base::lock::LockedPackage;
-use crate::cli::arguments::BaseCommand;
+use crate::cli::arguments::upkeep::BaseCommand;
 use crate::cli::config::Config;
 use crate::cli::failure::CommandError;
 use crate::cli::interrupt;

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::cli::arguments::BuildArguments;
-use crate::cli::arguments::SourceArguments;
+use crate::cli::arguments::build::BuildArguments;
+use crate::cli::arguments::build::SourceArguments;
 use crate::cli::config::Config;
 use crate::cli::failure::CommandError;
 use crate::cli::interrupt;

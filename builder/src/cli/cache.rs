@@ -12,7 +12,7 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use crate::base::ensure::blobs_in_force;
-use crate::cli::arguments::CacheCommand;
+use crate::cli::arguments::upkeep::CacheCommand;
 use crate::cli::config::Config;
 use crate::cli::failure::CommandError;
 use crate::cli::render;

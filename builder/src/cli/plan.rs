@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::buildpack::detect::DetectError as ChoiceError;
-use crate::cli::arguments::PlanArguments;
+use crate::cli::arguments::build::PlanArguments;
 use crate::cli::build;
 use crate::cli::config::Config;
 use crate::cli::failure::CommandError;

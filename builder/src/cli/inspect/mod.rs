@@ -5,7 +5,7 @@ mod summary;
 
 use std::sync::Arc;
 
-use crate::cli::arguments::InspectArguments;
+use crate::cli::arguments::image::InspectArguments;
 use crate::cli::config::Config;
 use crate::cli::failure::CommandError;
 use crate::cli::inspect::summary::Summary;

@@ -9,7 +9,7 @@ mod user;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cli::arguments::RunArguments;
+use crate::cli::arguments::image::RunArguments;
 use crate::cli::config::Config;
 use crate::cli::failure::CommandError;
 use crate::cli::inspect::image;

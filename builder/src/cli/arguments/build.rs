@@ -1,0 +1,96 @@
+//! What `build` and `plan` take.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::cli::arguments::value::memory;
+use crate::cli::arguments::value::positive_duration;
+use crate::cli::arguments::value::size;
+
+/// Where a source is and how it is read.
+#[derive(Debug, Args)]
+pub struct SourceArguments {
+    /// A directory, or a git URL with `#REVISION[:SUBDIRECTORY]`
+    #[arg(default_value = ".")]
+    pub source: String,
+
+    /// Fetch the submodules of a git source too
+    #[arg(long)]
+    pub submodules: bool,
+
+    /// A buildpack's directory, in place of the built-in order; several make one group
+    #[arg(long, short, value_name = "DIRECTORY")]
+    pub buildpack: Vec<PathBuf>,
+
+    /// A variable for the buildpacks: NAME=VALUE, or NAME alone for the value it has here
+    #[arg(long, short, value_name = "NAME[=VALUE]")]
+    pub env: Vec<String>,
+}
+
+/// Arguments of `build`.
+#[derive(Debug, Args)]
+pub struct BuildArguments {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment would become the help's heading")]
+    pub source: SourceArguments,
+
+    /// The image's name: REGISTRY/APP:TAG
+    #[arg(long, short, value_name = "REFERENCE")]
+    pub tag: Vec<String>,
+
+    /// Where the image goes: `registry` (default with --tag) or `oci:DIRECTORY`; without --tag and --output, the local
+    /// store
+    #[arg(long, short, value_name = "OUTPUT")]
+    pub output: Vec<String>,
+
+    /// Build even if nothing changed
+    #[arg(long)]
+    pub force: bool,
+
+    /// Keep the `.git` of a source directory in the workspace
+    #[arg(long)]
+    pub keep_git: bool,
+
+    /// The image's time of creation, in seconds since 1970 [default: the commit's time, else 1980]
+    #[arg(
+        long,
+        env = "SOURCE_DATE_EPOCH",
+        value_name = "SECONDS", value_parser = clap::value_parser!(i64).range(0..=253_402_300_799),
+        hide_env_values = true
+    )]
+    pub creation_time: Option<i64>,
+
+    /// How long the build may take: 90s, 20m, 1h
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = positive_duration)]
+    pub timeout: Duration,
+
+    /// How much memory the build may use: 512M, 4G [default: no limit]
+    #[arg(long, value_name = "SIZE", value_parser = memory)]
+    pub memory: Option<u64>,
+
+    /// How much output one step may write before it is ended
+    #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = size)]
+    pub output_limit: u64,
+
+    /// A registry that may be spoken to without TLS (loopback always may)
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub insecure_registry: Vec<String>,
+
+    /// Where report.toml and report.json go
+    #[arg(long, value_name = "DIRECTORY")]
+    pub report_output_dir: Option<PathBuf>,
+}
+
+/// Arguments of `plan`.
+#[derive(Debug, Args)]
+pub struct PlanArguments {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment would become the help's heading")]
+    pub source: SourceArguments,
+
+    /// Print the plan as JSON
+    #[arg(long)]
+    pub json: bool,
+}

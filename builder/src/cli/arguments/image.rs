@@ -1,0 +1,45 @@
+//! What `run` and `inspect` take: the commands on finished images.
+#![expect(
+    rustdoc::broken_intra_doc_links,
+    reason = "the brackets are those of a help text"
+)]
+
+use clap::Args;
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub struct RunArguments {
+    /// A name in the local store, or oci:DIRECTORY[:NAME]
+    pub image: String,
+
+    /// Publish a port of the image on this machine's loopback: [LOCAL:]PORT
+    #[arg(long, short, value_name = "[LOCAL:]PORT")]
+    pub publish: Vec<String>,
+
+    /// A variable for the process: NAME=VALUE, or NAME alone for the value it has here
+    #[arg(long, short, value_name = "NAME[=VALUE]")]
+    pub env: Vec<String>,
+
+    /// The process type to start [default: the image's own]
+    #[arg(long, value_name = "TYPE")]
+    pub process: Option<String>,
+
+    /// Arguments for the image's entrypoint
+    #[arg(last = true)]
+    pub arguments: Vec<String>,
+}
+
+/// Arguments of `inspect`.
+#[derive(Debug, Args)]
+pub struct InspectArguments {
+    /// A name in the local store, oci:DIRECTORY[:NAME], or REGISTRY/APP:TAG
+    pub image: String,
+
+    /// Print everything as JSON
+    #[arg(long)]
+    pub json: bool,
+
+    /// A registry that may be spoken to without TLS (loopback always may)
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub insecure_registry: Vec<String>,
+}
