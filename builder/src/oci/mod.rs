@@ -6,6 +6,7 @@ pub mod slices;
 pub mod layer;
 pub mod decode;
 pub mod unpack;
+pub mod overlay;
 pub mod json;
 pub mod config;
 pub mod manifest;

@@ -10,6 +10,7 @@ use crate::model::failure::Facts;
 use crate::model::failure::Failure;
 use crate::oci::decode::DecodeError;
 use crate::oci::layout::LayoutError;
+use crate::oci::overlay::merge::MergeError;
 use crate::oci::unpack::UnpackError;
 
 /// The store could not do something.
@@ -65,6 +66,9 @@ pub enum StoreError {
     /// A layer could not be unpacked.
     #[error(transparent)]
     Unpack(#[from] UnpackError),
+    /// Trees could not be made one.
+    #[error(transparent)]
+    Merge(#[from] MergeError),
     /// A layer is another than it should be.
     #[error("the layer {expected} is broken: its blob holds {found}")]
     DiffId {
@@ -105,7 +109,10 @@ impl Failure for StoreError {
             Self::File { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 Facts::platform("disk_full")
             }
-            Self::File { .. } => Facts::platform("store_unusable"),
+            Self::Merge(error) if error.source.kind() == io::ErrorKind::StorageFull => {
+                Facts::platform("disk_full")
+            }
+            Self::File { .. } | Self::Merge(_) => Facts::platform("store_unusable"),
             Self::Open { .. } | Self::Foreign { .. } => Facts::platform("store_open_to_others"),
             Self::Broken { .. } | Self::DiffId { .. } => Facts::platform("blob_broken"),
             Self::Record { .. } => Facts::platform("store_record_malformed"),

@@ -12,13 +12,15 @@ use crate::model::failure::Facts;
 use crate::model::failure::Failure;
 use crate::model::owners::Owners;
 use crate::oci::layout::Layout;
+use crate::oci::overlay::merge::Files;
+use crate::oci::overlay::merge::merge;
+use crate::oci::overlay::view::Seen;
+use crate::oci::overlay::view::look_up;
 use crate::oci::unpack::UnpackOptions;
 use crate::store::Store;
-use crate::store::caches::flatten::flatten;
-use crate::store::caches::view::Seen;
-use crate::store::caches::view::look_up;
 use crate::store::copy::CopyRules;
 use crate::store::copy::copy_directory;
+use crate::store::error::StoreError;
 use crate::store::unpacked::UnpackedLayer;
 
 /// The most bytes of a file that is read from the layers.
@@ -130,7 +132,7 @@ impl Layers {
         // Hard links, so that one view of all layers is at hand for the copy.
         let merged = room.join("merged");
         fs::create_dir(&merged).map_err(failed(&merged))?;
-        flatten(&trees, &merged)?;
+        merge(&trees, &merged, Files::Shared).map_err(StoreError::from)?;
         let rules = CopyRules {
             leave_out: &[],
             owner,

@@ -13,12 +13,12 @@ use std::time::Duration;
 use packhorse_spec::identifier::escape_id;
 
 use crate::buildpack::layers::LayerOnDisk;
+use crate::oci::overlay::marks::touches;
 use crate::phases::build::RunError;
 use crate::phases::handover::EarlyLayer;
 use crate::phases::handover::FileTime;
 use crate::phases::handover::USER_ID;
 use crate::store::blobs::Blobs;
-use crate::store::caches::overlay::touches;
 use crate::store::directory_layer::tree_of_user;
 
 /// How often the file system's clock is looked at until it has moved on.

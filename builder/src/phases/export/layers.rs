@@ -15,6 +15,7 @@ use crate::model::descriptor::LayerDescriptor;
 use crate::model::digest::DiffId;
 use crate::model::receipt::LayerOutcome;
 use crate::oci::layer::LayerTar;
+use crate::oci::overlay::marks::touches;
 use crate::oci::slices::divide;
 use crate::oci::tree;
 use crate::oci::tree::TreeError;
@@ -26,7 +27,6 @@ use crate::phases::handover::ImageLayer;
 use crate::phases::handover::Tools;
 use crate::phases::handover::USER_ID;
 use crate::sandbox::job::Job as _;
-use crate::store::caches::overlay::touches;
 use crate::store::caches::record::CachedLayer;
 use crate::store::directory_layer::tree_of_user;
 

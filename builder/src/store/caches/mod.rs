@@ -1,9 +1,6 @@
 //! Caches of layers between builds. A state is an immutable list of trees of the whole `/layers` folder; a build mounts
 //! the list under one upper, and its upper becomes the newest tree of the next state (DESIGN §6).
 
-pub mod flatten;
-pub mod overlay;
-pub mod view;
 pub mod record;
 mod directory;
 pub mod eviction;
@@ -13,6 +10,9 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::oci::overlay::marks;
+use crate::oci::overlay::merge::Files;
+use crate::oci::overlay::merge::merge;
 use crate::oci::temporary::sync_file_system;
 use crate::store::Store;
 use crate::store::caches::directory::Directory;
@@ -116,6 +116,11 @@ impl Pending {
     pub fn lowers(&self) -> &[PathBuf] {
         &self.lowers
     }
+
+    /// The upper gets copies of all that is below: it alone is the next state.
+    pub fn stand_alone(&mut self) {
+        self.trees.clear();
+    }
 }
 
 impl Drop for Pending {
@@ -209,7 +214,7 @@ impl Cache {
             return Ok(false);
         };
         let pending = self.begin(Some(&state))?;
-        flatten::flatten(&state.lowers, &pending.upper)?;
+        merge(&state.lowers, &pending.upper, Files::Shared)?;
         sync(&pending.upper)?;
         let _lock = self.directory.lock_exclusive()?;
         let Some(mut record) = self.directory.read_state()? else {
@@ -239,7 +244,7 @@ fn sync(upper: &Path) -> Result<(), StoreError> {
 fn is_changed(upper: &Path) -> Result<bool, StoreError> {
     let failed = || StoreError::file("read", upper);
     let is_empty = fs::read_dir(upper).map_err(failed())?.next().is_none();
-    Ok(!is_empty || overlay::is_opaque(upper).map_err(failed())?)
+    Ok(!is_empty || marks::is_opaque(upper).map_err(failed())?)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::path::Component;
 use std::path::Path;
 use std::path::PathBuf;
 
-use crate::store::caches::overlay;
+use crate::oci::overlay::marks;
 
 /// Links that are followed for one path, as the kernel has it.
 const LINKS_MAX: usize = 40;
@@ -82,7 +82,7 @@ fn entry(folders: &[PathBuf], name: &OsString) -> io::Result<Entry> {
             other => other?,
         };
         if metadata.is_dir() {
-            let is_opaque = overlay::is_opaque(&path)?;
+            let is_opaque = marks::is_opaque(&path)?;
             found.push(path);
             if is_opaque {
                 break;
@@ -93,7 +93,7 @@ fn entry(folders: &[PathBuf], name: &OsString) -> io::Result<Entry> {
         if found.is_empty() && metadata.is_symlink() {
             return Ok(Entry::Link(fs::read_link(&path)?));
         }
-        if found.is_empty() && !overlay::is_whiteout(&path, &metadata)? {
+        if found.is_empty() && !marks::is_whiteout(&path, &metadata)? {
             return Ok(Entry::Other(path));
         }
         break;

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 const PREFIXES: [&str; 2] = ["user.overlay.", "trusted.overlay."];
 
 /// Whether an entry hides what has its name in the trees below.
-pub(super) fn is_whiteout(path: &Path, metadata: &Metadata) -> io::Result<bool> {
+pub fn is_whiteout(path: &Path, metadata: &Metadata) -> io::Result<bool> {
     if metadata.file_type().is_char_device() {
         return Ok(metadata.rdev() == 0);
     }
@@ -24,7 +24,7 @@ pub(super) fn is_whiteout(path: &Path, metadata: &Metadata) -> io::Result<bool> 
 }
 
 /// Whether a folder hides everything that is in the folder of its name in the trees below.
-pub(super) fn is_opaque(path: &Path) -> io::Result<bool> {
+pub fn is_opaque(path: &Path) -> io::Result<bool> {
     Ok(mark(path, "opaque")?.as_deref() == Some(b"y"))
 }
 
