@@ -30,6 +30,7 @@ use packhorse::sandbox::job::Job;
 use packhorse::sandbox::ladder;
 use packhorse::sandbox::ladder::Ground;
 use packhorse::sandbox::ladder::Proc;
+use packhorse::sandbox::ladder::Trees;
 use packhorse::sandbox::native::NativeJob;
 use packhorse::sandbox::probe::Found;
 use packhorse::sandbox::spec::Bind;
@@ -65,11 +66,7 @@ impl World {
             minimum: None,
         };
         // Tried for real it must not be, beside the threads of other tests.
-        let nothing_refused = Found {
-            with_user_namespace: None,
-            without_user_namespace: None,
-        };
-        let ground = ladder::choose(&ladder::climb(&surroundings, &nothing_refused), choice).unwrap();
+        let ground = ladder::choose(&ladder::climb(&surroundings, &Found::NOTHING_REFUSED), choice).unwrap();
         let world = Self {
             place: tempfile::tempdir().unwrap(),
             ground,
@@ -590,8 +587,12 @@ fn layers_are_written_to_the_upper_with_natural_owners() {
     drop(directory);
     drop(job);
     let upper = world.path("layers/upper");
-    let whiteout = fs::symlink_metadata(upper.join("pack/gone")).unwrap();
-    assert_eq!((whiteout.mode() & 0o170_000, whiteout.rdev()), (0o020_000, 0));
+    let gone = fs::symlink_metadata(upper.join("pack/gone"));
+    let is_whiteout = gone.map(|found| found.mode() & 0o170_000 == 0o020_000 && found.rdev() == 0);
+    assert_eq!(
+        is_whiteout.ok(),
+        (world.ground.trees == Trees::Overlay).then_some(true)
+    );
     let new = fs::metadata(upper.join("pack/new")).unwrap();
     assert_eq!((new.uid(), new.gid()), (uid, gid));
     assert_eq!(fs::read_to_string(upper.join("pack/kept")).unwrap(), "changed\n");
@@ -600,7 +601,10 @@ fn layers_are_written_to_the_upper_with_natural_owners() {
     fs::rename(&upper, world.path("newer")).unwrap();
     fs::create_dir(world.path("layers-2")).unwrap();
     let mut spec = world.spec();
-    spec.layers.lowers = vec![world.path("newer"), lower];
+    spec.layers.lowers = match world.ground.trees {
+        Trees::Overlay => vec![world.path("newer"), lower],
+        Trees::Copies => vec![world.path("newer")],
+    };
     spec.layers.directory = world.path("layers-2");
     let job = sandbox::start(spec).unwrap();
     job.attach_layers().unwrap();
@@ -1193,6 +1197,18 @@ fn again_with_the_outer_proc() {
     again_in(
         &["unshare", "--user", "--map-root-user", "--map-auto", "--mount"],
         Some(Rung::OuterProc),
+    );
+}
+
+#[test]
+fn again_without_overlays() {
+    again(
+        &mut own_program(&std::env::current_exe().unwrap()),
+        Some(Rung::NoOverlay),
+    );
+    again_in(
+        &["unshare", "--user", "--map-root-user", "--mount"],
+        Some(Rung::NoOverlay),
     );
 }
 

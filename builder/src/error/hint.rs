@@ -125,6 +125,7 @@ pub const HINTS: &[(&str, &str)] = &[
     ("report_unwritable", "name a folder that you may write to with `--report-output-dir`"),
     ("sandbox_forbidden", ""),
     ("sandbox_start", "try again; if it stays so, run as root once to see whether a limit of the plain user is the cause"),
+    ("sandbox_busy", "try again when the other build has ended; where user namespaces are allowed, builds run beside each other"),
     ("sandbox_directory", "look at owner and disk of `jobs/` in the data directory"),
     ("sandbox_preparation", "look at owner and disk of the data directory"),
     ("sandbox_ended", "look at the machine's log: the kernel may have ended it for memory; try `--memory` with a limit below what is free"),

@@ -10,8 +10,12 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Rung {
+    /// No namespaces at all: another root folder, another user, filters, and a list of what may be touched.
+    Chroot,
     /// Namespaces without a user namespace: root inside is root of the machine, held by filters and capabilities alone.
     NoUserNamespace,
+    /// Every namespace, but no overlay: the trees of the job are copies, which takes seconds and room.
+    NoOverlay,
     /// Every namespace, but the job sees the `/proc` of who runs packhorse: names of processes, nothing more.
     OuterProc,
     /// Every namespace; all ids inside are one user, who is packhorse's own.
@@ -24,12 +28,14 @@ pub enum Rung {
 
 impl Rung {
     /// Every rung, the strongest first.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::Full,
         Self::Rootless,
         Self::SingleId,
         Self::OuterProc,
+        Self::NoOverlay,
         Self::NoUserNamespace,
+        Self::Chroot,
     ];
 
     /// The name on the command line and in reports: `single-id`.
@@ -39,7 +45,9 @@ impl Rung {
             Self::Rootless => "rootless",
             Self::SingleId => "single-id",
             Self::OuterProc => "outer-proc",
+            Self::NoOverlay => "no-overlay",
             Self::NoUserNamespace => "no-user-namespace",
+            Self::Chroot => "chroot",
         }
     }
 }
@@ -89,7 +97,7 @@ mod tests {
         }
         assert_eq!(
             "best".parse::<Rung>().unwrap_err().to_string(),
-            "`best` is no rung: use full, rootless, single-id, outer-proc, no-user-namespace"
+            "`best` is no rung: use full, rootless, single-id, outer-proc, no-overlay, no-user-namespace, chroot"
         );
     }
 }

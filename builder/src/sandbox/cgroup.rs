@@ -145,10 +145,13 @@ impl Cgroup {
         self.version_2.as_ref().map(|(_, descriptor)| descriptor.as_fd())
     }
 
-    /// Moves init into the v1 cgroups.
+    /// Moves init into the cgroups.
     pub(crate) fn join(&self, pid: Pid) -> io::Result<()> {
+        let version_2 = self.version_2.iter().map(|(path, _)| path);
+        // Of v2 where it was not born in it; else nothing changes.
         self.version_1
             .iter()
+            .chain(version_2)
             .try_for_each(|path| fs::write(path.join("cgroup.procs"), pid.as_raw_nonzero().to_string()))
     }
 

@@ -19,12 +19,15 @@ use rustix::fs::OFlags;
 
 use crate::oci::removal;
 use crate::sandbox::cgroup;
+use crate::sandbox::chroot::leftovers;
+use crate::sandbox::chroot::tenancy;
 use crate::sandbox::error::SandboxError;
 
 /// Holds creation and the janitor apart: a directory is never seen without its lock taken.
 const JANITOR_LOCK: &str = ".lock";
 const JOB_LOCK: &str = "lock";
 const CGROUPS: &str = "cgroups";
+const USER: &str = "user";
 /// Where the locks of id ranges are.
 pub(crate) const RANGES: &str = ".ranges";
 
@@ -145,7 +148,18 @@ pub(crate) fn record_cgroups(job_directory: &Path, cgroups: &[PathBuf]) -> io::R
     Ok(())
 }
 
+/// Writes down the user of a job without a process namespace, before anything runs as that user.
+pub(crate) fn record_user(job_directory: &Path, user: u32) -> io::Result<()> {
+    fs::write(job_directory.join(USER), user.to_string())
+}
+
 fn remove_directory(directory: &Path) -> io::Result<()> {
+    let user = fs::read_to_string(directory.join(USER)).ok();
+    if let Some(user) = user.and_then(|text| text.parse().ok())
+        && tenancy::is_free(user)
+    {
+        leftovers::end_abandoned(user);
+    }
     let id = directory
         .file_name()
         .and_then(|name| name.to_str())

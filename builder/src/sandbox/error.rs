@@ -1,10 +1,12 @@
 //! Why a sandbox could not be made, and what to do about it.
 
 use std::io;
+use std::path::Path;
 use std::path::PathBuf;
 
 use crate::model::failure::Facts;
 use crate::model::failure::Failure;
+use crate::oci::overlay::merge::MergeError;
 
 /// A sandbox that could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +47,15 @@ pub enum SandboxError {
         /// Why.
         source: io::Error,
     },
+    /// Another job, or somebody else, has the user of this one.
+    #[error("cannot start the sandbox: without namespaces its user must be its own, and {why}")]
+    Busy {
+        /// Who has it.
+        why: String,
+    },
+    /// A tree for the job could not be copied.
+    #[error("cannot start the sandbox: {0}")]
+    Copy(#[from] MergeError),
     /// What the caller asked for makes no sense.
     #[error("cannot start the sandbox: {0}")]
     Spec(String),
@@ -59,8 +70,18 @@ impl Failure for SandboxError {
             Self::Directory { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 Facts::platform("disk_full")
             }
-            Self::Directory { .. } => Facts::platform("sandbox_directory"),
+            Self::Copy(error) if error.source.kind() == io::ErrorKind::StorageFull => {
+                Facts::platform("disk_full")
+            }
+            Self::Directory { .. } | Self::Copy(_) => Facts::platform("sandbox_directory"),
+            Self::Busy { .. } => Facts::temporary("sandbox_busy"),
             Self::Spec(_) => Facts::bug("sandbox_spec"),
         }
     }
+}
+
+/// For `map_err` after a call on a path of the job.
+pub(crate) fn start_error_at(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> SandboxError {
+    let path = path.to_owned();
+    move |source| SandboxError::Directory { action, path, source }
 }

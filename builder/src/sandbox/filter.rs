@@ -11,6 +11,7 @@ use seccompiler::SeccompFilter;
 use seccompiler::SeccompRule;
 use seccompiler::TargetArch;
 
+use crate::sandbox::ladder::Walls;
 use crate::sandbox::syscalls;
 
 /// Both filters, ready to be installed.
@@ -23,7 +24,7 @@ type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
 impl Filters {
     /// Compiles both; 0.1 ms.
-    pub(crate) fn compile() -> Result<Self, String> {
+    pub(crate) fn compile(walls: Walls) -> Result<Self, String> {
         Ok(Self {
             known: compile(
                 known_calls(),
@@ -31,7 +32,7 @@ impl Filters {
                 SeccompAction::Allow,
             )?,
             refused: compile(
-                refused_calls().map_err(|error| error.to_string())?,
+                refused_calls(walls).map_err(|error| error.to_string())?,
                 SeccompAction::Allow,
                 SeccompAction::Errno(errno(libc::EPERM)),
             )?,
@@ -67,7 +68,7 @@ fn known_calls() -> Rules {
         .collect()
 }
 
-fn refused_calls() -> Result<Rules, seccompiler::BackendError> {
+fn refused_calls(walls: Walls) -> Result<Rules, seccompiler::BackendError> {
     let mut rules: Rules = syscalls::REFUSED.iter().map(|call| (*call, Vec::new())).collect();
     let namespaces = [
         libc::CLONE_NEWNS,
@@ -91,15 +92,7 @@ fn refused_calls() -> Result<Rules, seccompiler::BackendError> {
         libc::SYS_clone,
         namespaces.into_iter().map(with_flag).collect::<Result<_, _>>()?,
     );
-    // Unix, IPv4, IPv6 and routing; no packet, vsock, crypto or XDP sockets.
-    let families = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
-    rules.insert(
-        libc::SYS_socket,
-        vec![none_of(
-            0,
-            &families.map(|family| u64::from(family.unsigned_abs())),
-        )?],
-    );
+    rules.insert(libc::SYS_socket, refused_sockets(walls)?);
     // Typing into a terminal, for one; the kernel looks at the low 32 bits alone.
     let terminal = [libc::TIOCSTI, libc::TIOCLINUX, libc::TIOCSETD];
     let is_request = |request: libc::Ioctl| {
@@ -117,6 +110,42 @@ fn refused_calls() -> Result<Rules, seccompiler::BackendError> {
     // Plain Linux, with and without address randomisation, and asking which one it is.
     let personalities = [0, 0x0008, 0x0004_0000, 0x0002_0000, 0x0002_0008, 0xffff_ffff];
     rules.insert(libc::SYS_personality, vec![none_of(0, &personalities)?]);
+    Ok(rules)
+}
+
+/// Unix, IPv4, IPv6 and routing; no packet, vsock, crypto or XDP sockets. Of a network that is the machine's, streams
+/// alone, which Landlock can tell by their port.
+fn refused_sockets(walls: Walls) -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
+    const TYPE_MASK: u64 = 0xf;
+    let number = |number: i32| u64::from(number.unsigned_abs());
+    let internet = [libc::AF_INET, libc::AF_INET6].map(number);
+    let mut families = internet.to_vec();
+    families.push(number(libc::AF_UNIX));
+    if walls == Walls::Namespaces {
+        families.push(number(libc::AF_NETLINK));
+        return Ok(vec![none_of(0, &families)?]);
+    }
+    let mut rules = vec![none_of(0, &families)?];
+    let others = [
+        libc::SOCK_DGRAM,
+        libc::SOCK_RAW,
+        libc::SOCK_RDM,
+        libc::SOCK_SEQPACKET,
+        libc::SOCK_DCCP,
+    ];
+    for family in internet {
+        for kind in others.map(number) {
+            rules.push(rule(vec![
+                condition(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, family)?,
+                condition(
+                    1,
+                    SeccompCmpArgLen::Dword,
+                    SeccompCmpOp::MaskedEq(TYPE_MASK),
+                    kind,
+                )?,
+            ])?);
+        }
+    }
     Ok(rules)
 }
 
@@ -147,8 +176,10 @@ mod tests {
 
     #[test]
     fn both_filters_compile_within_the_kernels_length() {
-        let filters = Filters::compile().unwrap();
-        assert!(filters.known.len() < 4096 && filters.refused.len() < 4096);
+        for walls in [Walls::Namespaces, Walls::Chroot] {
+            let filters = Filters::compile(walls).unwrap();
+            assert!(filters.known.len() < 4096 && filters.refused.len() < 4096);
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::event::PollFd;
 use rustix::event::PollFlags;
@@ -18,10 +19,13 @@ use rustix::process::Uid;
 use rustix::process::WaitOptions;
 use rustix::process::WaitStatus;
 
+use crate::sandbox::chroot::leftovers;
 use crate::sandbox::command_process;
 use crate::sandbox::device::attach_new;
 use crate::sandbox::file_process;
 use crate::sandbox::filter::Filters;
+use crate::sandbox::ladder::Walls;
+use crate::sandbox::landlock_rules;
 use crate::sandbox::linux;
 use crate::sandbox::linux::Forked;
 use crate::sandbox::message::Answer;
@@ -38,6 +42,9 @@ use crate::sandbox::root;
 use crate::sandbox::socket::Socket;
 use crate::sandbox::step::Step;
 use crate::sandbox::step::StepError;
+
+/// Tries to end what a step has left, where that is not one call.
+const SWEEP_TRIES_MAX: u32 = 5000;
 
 /// What init inherits from the monitor.
 pub(crate) struct Init {
@@ -66,10 +73,10 @@ pub(crate) fn main(init: Init, setup: &Socket) -> ! {
             drop(prepared.sockets);
             let mut server = Server {
                 init,
-                layers: Some(prepared.layers),
+                layers: prepared.layers,
                 commands: HashMap::new(),
             };
-            let ended = server.serve();
+            let ended = server.serve(setup);
             linux::exit_now(i32::from(ended.is_err()));
         }
         Err(error) => {
@@ -80,7 +87,7 @@ pub(crate) fn main(init: Init, setup: &Socket) -> ! {
 }
 
 struct Prepared {
-    layers: OwnedFd,
+    layers: Option<OwnedFd>,
     sockets: Vec<OwnedFd>,
     notes: Vec<String>,
 }
@@ -92,7 +99,7 @@ fn prepare(start: &Start, setup: &Socket) -> Result<Prepared, StepError> {
         Some((Setup::IdsMapped, _)) => {}
         _ => return gone().step(died),
     }
-    become_root_of_the_job(start.ids)?;
+    become_root_of_the_job(start)?;
     let mut received = Vec::new();
     loop {
         match setup.receive::<Setup>().step(died)? {
@@ -105,6 +112,17 @@ fn prepare(start: &Start, setup: &Socket) -> Result<Prepared, StepError> {
             _ => return gone().step(died),
         }
     }
+    if start.walls == Walls::Chroot {
+        // What a command leaves behind comes to this process and not to the machine's first.
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+            .step(|| "answer for what commands leave".to_owned())?;
+        root::enter_folder(start)?;
+        return Ok(Prepared {
+            layers: None,
+            sockets: Vec::new(),
+            notes: landlock_rules::missing_for_connections(),
+        });
+    }
     let mounts = JobMounts::of(start, received)
         .ok_or(rustix::io::Errno::BADMSG)
         .step(|| "count the mounts".to_owned())?;
@@ -112,7 +130,7 @@ fn prepare(start: &Start, setup: &Socket) -> Result<Prepared, StepError> {
     network_namespace::start_loopback()?;
     let root = root::build(start, &mounts)?;
     let mut prepared = Prepared {
-        layers: root.layers,
+        layers: Some(root.layers),
         sockets: Vec::new(),
         notes: Vec::new(),
     };
@@ -124,9 +142,9 @@ fn prepare(start: &Start, setup: &Socket) -> Result<Prepared, StepError> {
     Ok(prepared)
 }
 
-fn become_root_of_the_job(ids: Ids) -> Result<(), StepError> {
+fn become_root_of_the_job(start: &Start) -> Result<(), StepError> {
     let step = || "become root of the job".to_owned();
-    match ids {
+    match start.ids {
         Ids::Mapped(_) | Ids::Outer => rustix::thread::set_thread_groups(&[]).step(step)?,
         // The kernel lets nobody drop groups who has no id but one; commands lose them with their own namespace.
         Ids::Single => {}
@@ -134,7 +152,10 @@ fn become_root_of_the_job(ids: Ids) -> Result<(), StepError> {
     rustix::thread::set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT).step(step)?;
     rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).step(step)?;
     // After the ids: changing them clears it. A monitor that died before is noticed by the next message.
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).step(step)?;
+    // Without a process namespace it must outlive the monitor by the time that it takes to end all others.
+    if start.walls == Walls::Namespaces {
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).step(step)?;
+    }
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).step(step)?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     linux::join_new_keyring();
@@ -154,18 +175,32 @@ struct Server {
 }
 
 impl Server {
-    fn serve(&mut self) -> std::io::Result<()> {
+    /// Ends with the worker; without a process namespace also with the monitor, whose end of `setup` closes.
+    fn serve(&mut self, setup: &Socket) -> std::io::Result<()> {
+        let ended = self.answer_all(setup);
+        if self.init.start.walls == Walls::Chroot {
+            self.sweep();
+        }
+        ended
+    }
+
+    fn answer_all(&mut self, setup: &Socket) -> std::io::Result<()> {
         let children = linux::watch_children()?;
         loop {
             let mut polled = [
                 PollFd::new(&self.init.requests, PollFlags::IN),
                 PollFd::new(&children, PollFlags::IN),
+                PollFd::new(setup, PollFlags::IN),
             ];
             match rustix::event::poll(&mut polled, None) {
                 Err(rustix::io::Errno::INTR) => continue,
                 other => other?,
             };
-            let (asked, child_ended) = (!polled[0].revents().is_empty(), !polled[1].revents().is_empty());
+            let [asked, child_ended, monitor_ended] =
+                [0, 1, 2].map(|one: usize| !polled[one].revents().is_empty());
+            if monitor_ended {
+                return Ok(());
+            }
             if child_ended {
                 let mut signals = [0_u8; 1024];
                 // What it says does not matter; pending signals of one kind are merged.
@@ -252,12 +287,31 @@ impl Server {
     }
 
     fn sweep(&mut self) {
+        if self.init.start.walls == Walls::Chroot {
+            return self.sweep_user();
+        }
         linux::kill_all_others();
         // Ends with ECHILD once nobody is left; everybody has been sent KILL.
         while let Ok(Some((pid, status))) =
             rustix::io::retry_on_intr(|| rustix::process::wait(WaitOptions::empty()))
         {
             self.tell_end(pid, status);
+        }
+    }
+
+    /// All processes of the job's user are children of this one, sooner or later, and nobody else is one.
+    fn sweep_user(&mut self) {
+        for _ in 0..SWEEP_TRIES_MAX {
+            // Who cannot become the user has started nothing as that user.
+            drop(leftovers::kill_all_of(self.init.start.uid));
+            loop {
+                match rustix::process::wait(WaitOptions::NOHANG) {
+                    Ok(Some((pid, status))) => self.tell_end(pid, status),
+                    Ok(None) => break,
+                    Err(_) => return,
+                }
+            }
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 

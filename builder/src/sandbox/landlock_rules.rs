@@ -4,9 +4,12 @@
 use std::path::Path;
 
 use landlock::ABI;
+use landlock::Access;
 use landlock::AccessFs;
+use landlock::AccessNet;
 use landlock::CompatLevel;
 use landlock::Compatible;
+use landlock::NetPort;
 use landlock::PathBeneath;
 use landlock::PathFd;
 use landlock::Ruleset;
@@ -16,6 +19,7 @@ use landlock::RulesetCreatedAttr;
 use landlock::RulesetError;
 use landlock::Scope;
 
+use crate::sandbox::ladder::Walls;
 use crate::sandbox::message::Ids;
 use crate::sandbox::message::Start;
 use crate::sandbox::step::StepError;
@@ -35,6 +39,9 @@ const WRITABLE: [&str; 8] = [
 /// Restricts this process for ever. Of one id the write list is demanded: without it the image's own files would be the
 /// job's to change.
 pub(crate) fn restrict(start: &Start) -> Result<(), StepError> {
+    if start.walls == Walls::Chroot {
+        return stay_in_the_folder(start);
+    }
     if has_write_list(start) {
         return allow_writing_to(start);
     }
@@ -43,6 +50,50 @@ pub(crate) fn restrict(start: &Start) -> Result<(), StepError> {
         drop(created.restrict_self());
     }
     Ok(())
+}
+
+/// Nothing outside the root, whoever would get there, and no connection but to the worker's proxy. As far as the kernel
+/// can; what it cannot, [`missing_for_connections`] tells.
+fn stay_in_the_folder(start: &Start) -> Result<(), StepError> {
+    let failed = |why: String| StepError {
+        step: "keep the job in its folder (Landlock)".to_owned(),
+        why,
+        number: None,
+    };
+    let root = PathFd::new("/").map_err(|error| failed(error.to_string()))?;
+    folder_and_proxy(root, start.proxy_port)
+        .and_then(RulesetCreated::restrict_self)
+        .map(drop)
+        .map_err(|error| failed(error.to_string()))
+}
+
+fn folder_and_proxy(root: PathFd, proxy_port: Option<u16>) -> Result<RulesetCreated, RulesetError> {
+    let all = AccessFs::from_all(ABI::V5);
+    let ruleset = scoped(Ruleset::default())?
+        .handle_access(all)?
+        .handle_access(AccessNet::ConnectTcp)?
+        .create()?
+        .add_rule(PathBeneath::new(root, all))?;
+    match proxy_port {
+        Some(port) => ruleset.add_rule(NetPort::new(port, AccessNet::ConnectTcp)),
+        None => Ok(ruleset),
+    }
+}
+
+/// What the log is to say where Landlock cannot hold connections.
+pub(crate) fn missing_for_connections() -> Vec<String> {
+    let tried = Ruleset::default()
+        .set_compatibility(CompatLevel::HardRequirement)
+        .handle_access(AccessNet::ConnectTcp)
+        .and_then(Ruleset::create);
+    match tried {
+        Ok(_) => Vec::new(),
+        Err(_) => vec![
+            "this kernel cannot hold a job's connections (Landlock, Linux 6.7): without a network namespace it can \
+             connect to whatever this machine can"
+                .to_owned(),
+        ],
+    }
 }
 
 /// The write list alone, for processes of file calls.

@@ -7,8 +7,6 @@ use std::os::fd::AsFd;
 use std::os::fd::AsRawFd;
 use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::DirBuilderExt;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Child;
@@ -19,21 +17,26 @@ use rustix::fs::MemfdFlags;
 use rustix::fs::SealFlags;
 
 use crate::sandbox::certificates;
+use crate::sandbox::chroot::layout;
+use crate::sandbox::chroot::tenancy;
+use crate::sandbox::directory;
 use crate::sandbox::error::SandboxError;
+use crate::sandbox::error::start_error_at;
 use crate::sandbox::id_range;
 use crate::sandbox::identity::IDS_OF_A_JOB;
 use crate::sandbox::identity::Identity;
+use crate::sandbox::job_files;
+use crate::sandbox::ladder::Trees;
+use crate::sandbox::ladder::Walls;
 use crate::sandbox::message::IdMap;
 use crate::sandbox::message::Ids;
 use crate::sandbox::message::Report;
 use crate::sandbox::message::Start;
 use crate::sandbox::message::StartBind;
-use crate::sandbox::mount::JOB_FILES;
 use crate::sandbox::socket::Socket;
 use crate::sandbox::spec::BindMode;
 use crate::sandbox::spec::JobSockets;
 use crate::sandbox::spec::JobSpec;
-use crate::sandbox::spec::NAME_SERVER;
 use crate::sandbox::spec::Network;
 use crate::sandbox::spec::USUAL_PORTS;
 use crate::sandbox::spec::is_plain;
@@ -79,12 +82,20 @@ pub(crate) fn launch(spec: &JobSpec) -> Result<Launched, SandboxError> {
             idmapped_mounts: false,
         }),
     };
-    make_folders(spec)?;
+    let tenancy = match spec.ground.walls {
+        Walls::Chroot => Some(take_user(spec)?),
+        Walls::Namespaces => None,
+    };
+    job_files::make_folders(spec)?;
+    if tenancy.is_some() {
+        layout::lay_out(spec)?;
+    }
     let (control, control_of_monitor) = Socket::pair().map_err(start_error("make a socket"))?;
     let (requests, requests_of_init) = Socket::pair().map_err(start_error("make a socket"))?;
     let mut monitor = spawn(spec, control_of_monitor)?;
     let mut descriptors: Vec<BorrowedFd<'_>> = vec![requests_of_init.as_fd(), spec.directory.lock()];
     descriptors.extend(range.as_ref().map(|range| range.lock.as_fd()));
+    descriptors.extend(tenancy.as_ref().map(AsFd::as_fd));
     let ready = control
         .send(&start_message(spec, ids), &descriptors)
         .map_err(start_error("send the spec to the monitor"))
@@ -120,6 +131,14 @@ pub(crate) fn launch(spec: &JobSpec) -> Result<Launched, SandboxError> {
     })
 }
 
+/// The user that the job alone has, and a note of it for the janitor.
+fn take_user(spec: &JobSpec) -> Result<OwnedFd, SandboxError> {
+    let held = tenancy::take(spec.user.uid).map_err(failure_of_step)?;
+    let directory = spec.directory.path();
+    directory::record_user(directory, spec.user.uid).map_err(start_error_at("write into", directory))?;
+    Ok(held)
+}
+
 fn check(spec: &JobSpec) -> Result<(), SandboxError> {
     let wrong = |why: String| Err(SandboxError::Spec(why));
     if spec.root_layers.is_empty() {
@@ -127,6 +146,13 @@ fn check(spec: &JobSpec) -> Result<(), SandboxError> {
     }
     if let Some(problem) = spec.user.problem() {
         return wrong(format!("its user cannot be: {problem}"));
+    }
+    if spec.ground.walls == Walls::Chroot && spec.user.uid == 0 {
+        return Err(SandboxError::Forbidden {
+            what: "running as root of the image".to_owned(),
+            why: "without namespaces that is root of this machine".to_owned(),
+            cure: "run where a stronger sandbox is to be had, or an image with another user".to_owned(),
+        });
     }
     if !is_plain(&spec.hostname) {
         return wrong(format!("`{}` is no name", spec.hostname));
@@ -136,66 +162,6 @@ fn check(spec: &JobSpec) -> Result<(), SandboxError> {
         Some(path) => wrong(format!("`{}` is not an absolute path", path.display())),
         None => Ok(()),
     }
-}
-
-/// Makes what the job writes to, owned by whom it must be owned by.
-fn make_folders(spec: &JobSpec) -> Result<(), SandboxError> {
-    let owners = spec.ground.owners();
-    let root = (owners.on_disk(0), owners.on_disk(0));
-    let user = (owners.on_disk(spec.user.uid), owners.on_disk(spec.user.gid));
-    let files = spec.directory.path().join(JOB_FILES);
-    let layers = &spec.layers.directory;
-    let folders = [
-        (files.clone(), 0o755, root),
-        (files.join("upper"), 0o755, root),
-        (files.join("work"), 0o700, root),
-        (files.join("tmp"), 0o1777, root),
-        (files.join("etc"), 0o755, root),
-        (layers.clone(), 0o700, root),
-        (layers.join("upper"), 0o755, user),
-        (layers.join("work"), 0o700, root),
-    ];
-    for (path, mode, owner) in folders {
-        make_folder(&path, mode, owner).map_err(start_error_at("make", &path))?;
-    }
-    let way_out = spec.network != Network::None;
-    let name_server = if way_out {
-        format!("nameserver {NAME_SERVER}\noptions edns0\n")
-    } else {
-        String::new()
-    };
-    let hosts = format!(
-        "127.0.0.1 localhost {0}\n::1 localhost ip6-localhost ip6-loopback {0}\n",
-        spec.hostname
-    );
-    let hostname = format!("{}\n", spec.hostname);
-    for (name, text) in [
-        ("resolv.conf", name_server),
-        ("hosts", hosts),
-        ("hostname", hostname),
-    ] {
-        let path = files.join("etc").join(name);
-        write_file(&path, &text, root).map_err(start_error_at("write", &path))?;
-    }
-    Ok(())
-}
-
-fn make_folder(path: &Path, mode: u32, (uid, gid): (u32, u32)) -> io::Result<()> {
-    match fs::DirBuilder::new().mode(mode).create(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(error),
-        Ok(()) => {
-            std::os::unix::fs::chown(path, Some(uid), Some(gid))?;
-            // Again, because the umask took part in making it.
-            fs::set_permissions(path, fs::Permissions::from_mode(mode))
-        }
-    }
-}
-
-fn write_file(path: &Path, text: &str, (uid, gid): (u32, u32)) -> io::Result<()> {
-    fs::write(path, text)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o644))?;
-    std::os::unix::fs::chown(path, Some(uid), Some(gid))
 }
 
 fn spawn(spec: &JobSpec, control: Socket) -> Result<Child, SandboxError> {
@@ -231,8 +197,12 @@ fn sealed_copy(program: &Path) -> io::Result<OwnedFd> {
 }
 
 fn start_message(spec: &JobSpec, ids: Ids) -> Start {
-    let os_strings =
-        |paths: &[PathBuf]| -> Vec<OsString> { paths.iter().map(|path| path.clone().into()).collect() };
+    let stacked = |trees: &[PathBuf]| -> Vec<OsString> {
+        match spec.ground.trees {
+            Trees::Overlay => trees.iter().map(|tree| tree.clone().into()).collect(),
+            Trees::Copies => Vec::new(),
+        }
+    };
     let workspace = StartBind {
         source: spec.workspace.clone().into(),
         target: "/workspace".into(),
@@ -255,8 +225,10 @@ fn start_message(spec: &JobSpec, ids: Ids) -> Start {
         directory: spec.directory.path().into(),
         ids,
         proc: spec.ground.proc,
-        root_layers: os_strings(&spec.root_layers),
-        layers_lowers: os_strings(&spec.layers.lowers),
+        trees: spec.ground.trees,
+        walls: spec.ground.walls,
+        root_layers: stacked(&spec.root_layers),
+        layers_lowers: stacked(&spec.layers.lowers),
         layers_directory: spec.layers.directory.clone().into(),
         layers_volatile: spec.layers.volatile,
         binds: std::iter::once(workspace)
@@ -269,6 +241,10 @@ fn start_message(spec: &JobSpec, ids: Ids) -> Start {
         home: spec.user.home.clone().into(),
         hostname: spec.hostname.clone(),
         ports: ports(&spec.network),
+        proxy_port: match spec.network {
+            Network::Proxy { port } => Some(port),
+            Network::None | Network::Listeners { .. } => None,
+        },
         memory_bytes_max: spec.limits.memory_bytes_max,
         processes_max: spec.limits.processes_max,
         lifetime_ms_max: u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX),
@@ -277,7 +253,7 @@ fn start_message(spec: &JobSpec, ids: Ids) -> Start {
 
 fn ports(network: &Network) -> Option<Vec<u16>> {
     match network {
-        Network::None => None,
+        Network::None | Network::Proxy { .. } => None,
         Network::Listeners { ports } => {
             let mut all: Vec<u16> = USUAL_PORTS.iter().chain(ports).copied().collect();
             all.sort_unstable();
@@ -310,6 +286,9 @@ fn failure_of(report: Report) -> SandboxError {
 }
 
 fn failure_of_step(StepError { step, why, number }: StepError) -> SandboxError {
+    if step == tenancy::TAKE_USER {
+        return SandboxError::Busy { why };
+    }
     let is_forbidden = match number {
         Some(libc::EPERM | libc::EACCES | libc::ENOSYS) => true,
         // No more namespaces, says the kernel so; of anything else it means a full disk.
@@ -335,9 +314,7 @@ fn failure_of_step(StepError { step, why, number }: StepError) -> SandboxError {
 }
 
 fn job_sockets(spec: &JobSpec, sockets: Vec<OwnedFd>) -> Option<JobSockets> {
-    if spec.network == Network::None {
-        return None;
-    }
+    ports(&spec.network)?;
     let mut sockets = sockets.into_iter();
     let dns = sockets.next()?;
     Some(JobSockets {
@@ -355,11 +332,6 @@ fn start_error(step: &'static str) -> impl FnOnce(io::Error) -> SandboxError {
             _ => SandboxError::Start { step, why },
         }
     }
-}
-
-fn start_error_at(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> SandboxError {
-    let path = path.to_owned();
-    move |source| SandboxError::Directory { action, path, source }
 }
 
 #[cfg(test)]

@@ -12,6 +12,10 @@ use std::os::fd::RawFd;
 use rustix::process::Pid;
 use rustix::thread::UnshareFlags;
 
+/// The namespaces that every job has of its own; a user namespace is added where one is to be had.
+pub(crate) const NAMESPACES: i32 =
+    libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWNET;
+
 /// What a fork returned, by side.
 #[derive(Debug)]
 pub(crate) enum Forked<T> {

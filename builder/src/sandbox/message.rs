@@ -7,6 +7,8 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::sandbox::ladder::Proc;
+use crate::sandbox::ladder::Trees;
+use crate::sandbox::ladder::Walls;
 use crate::sandbox::step::StepError;
 
 /// The first message to a monitor. With it: the socket of init, the lock of the job directory, the lock of the id
@@ -17,6 +19,9 @@ pub(crate) struct Start {
     pub(crate) directory: OsString,
     pub(crate) ids: Ids,
     pub(crate) proc: Proc,
+    pub(crate) trees: Trees,
+    pub(crate) walls: Walls,
+    /// None where the trees are copies, which lie in the job's folder then.
     pub(crate) root_layers: Vec<OsString>,
     pub(crate) layers_lowers: Vec<OsString>,
     pub(crate) layers_directory: OsString,
@@ -29,6 +34,8 @@ pub(crate) struct Start {
     pub(crate) hostname: String,
     /// Ports to listen on; none: no way out.
     pub(crate) ports: Option<Vec<u16>>,
+    /// The one port that may be connected to, where the job shares the machine's network.
+    pub(crate) proxy_port: Option<u16>,
     pub(crate) memory_bytes_max: Option<u64>,
     pub(crate) processes_max: u64,
     /// After this many milliseconds the monitor kills everything, whatever the worker does.

@@ -13,17 +13,21 @@ use rustix::event::PollFd;
 use rustix::event::PollFlags;
 use rustix::event::Timespec;
 use rustix::process::Pid;
+use rustix::process::PidfdFlags;
 use rustix::process::Signal;
 use rustix::process::WaitId;
 use rustix::process::WaitIdOptions;
+use rustix::process::WaitOptions;
 
 use crate::sandbox::cgroup;
 use crate::sandbox::cgroup::Cgroup;
 use crate::sandbox::cgroup::Limited;
+use crate::sandbox::chroot::leftovers;
 use crate::sandbox::filter::Filters;
 use crate::sandbox::identity;
 use crate::sandbox::init;
 use crate::sandbox::init::Init;
+use crate::sandbox::ladder::Walls;
 use crate::sandbox::linux;
 use crate::sandbox::linux::Forked;
 use crate::sandbox::message::IdMap;
@@ -40,6 +44,8 @@ use crate::sandbox::step::StepError;
 
 /// How long init may take to build the job.
 const SETUP_TIMEOUT: Duration = Duration::from_secs(50);
+/// Tries to end what init has left.
+const ORPHAN_TRIES_MAX: u32 = 2000;
 /// How often memory is looked at where no cgroup limits it.
 const WATCH_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -95,7 +101,7 @@ fn run_job(
     cgroup: &Cgroup,
     deadline: Instant,
 ) -> Result<Report, StepError> {
-    let filters = Filters::compile().map_err(|why| StepError {
+    let filters = Filters::compile(start.walls).map_err(|why| StepError {
         step: "compile the filters".to_owned(),
         why,
         number: None,
@@ -105,13 +111,11 @@ fn run_job(
         Ids::Mapped(_) | Ids::Single => libc::CLONE_NEWUSER,
         Ids::Outer => 0,
     };
-    let namespaces = user
-        | libc::CLONE_NEWNS
-        | libc::CLONE_NEWPID
-        | libc::CLONE_NEWIPC
-        | libc::CLONE_NEWUTS
-        | libc::CLONE_NEWNET;
-    let forked = linux::clone_into(namespaces, cgroup.birthplace()).step(|| MAKE_NAMESPACES.to_owned())?;
+    let forked = match start.walls {
+        Walls::Namespaces => linux::clone_into(user | linux::NAMESPACES, cgroup.birthplace()),
+        Walls::Chroot => fork_watched(),
+    };
+    let forked = forked.step(|| MAKE_NAMESPACES.to_owned())?;
     let (pid, pidfd) = match forked {
         Forked::Child => {
             drop(setup);
@@ -132,6 +136,9 @@ fn run_job(
     let ended = make_ready(control, &start, pid, &setup, cgroup)
         .map(|()| wait_for_end(control, &start, pid, &pidfd, deadline, cgroup));
     kill(&pidfd);
+    if start.walls == Walls::Chroot {
+        end_orphans(start.uid);
+    }
     let out_of_memory = killed_for_memory(cgroup) > 0;
     ended.map(|end| Report::Ended {
         out_of_memory: out_of_memory || end.over_memory,
@@ -157,19 +164,15 @@ fn make_ready(
         fs::File::open(format!("{process}/ns/user")).step(|| "open the user namespace".to_owned())?;
     let id_map =
         matches!(start.ids, Ids::Mapped(map) if map.idmapped_mounts).then_some(user_namespace.as_fd());
-    let mounts = mount::open_all(start, id_map)?;
+    let mounts = match start.walls {
+        Walls::Namespaces => mount::open_all(start, id_map)?,
+        Walls::Chroot => Vec::new(),
+    };
     let borrowed: Vec<BorrowedFd<'_>> = mounts.iter().map(AsFd::as_fd).collect();
-    let mut chunks = borrowed.chunks(DESCRIPTORS_MAX).peekable();
-    while let Some(chunk) = chunks.next() {
-        setup
-            .send(
-                &Setup::Mounts {
-                    more: chunks.peek().is_some(),
-                },
-                chunk,
-            )
-            .step(died)?;
+    for chunk in borrowed.chunks(DESCRIPTORS_MAX) {
+        setup.send(&Setup::Mounts { more: true }, chunk).step(died)?;
     }
+    setup.send(&Setup::Mounts { more: false }, &[]).step(died)?;
     let received = setup.receive::<Report>().step(died)?;
     let (report, sockets) = received.ok_or(rustix::io::Errno::PIPE).step(died)?;
     match report {
@@ -264,6 +267,34 @@ fn wait_for_end(
         {
             return end("it used more memory than it may", true);
         }
+    }
+}
+
+/// Forks, where not even the call that makes namespaces can be counted on. What init leaves behind comes to this process.
+fn fork_watched() -> std::io::Result<Forked<(Pid, OwnedFd)>> {
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+    match linux::fork()? {
+        Forked::Child => Ok(Forked::Child),
+        Forked::Parent(pid) => {
+            let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
+            Ok(Forked::Parent((pid, pidfd)))
+        }
+    }
+}
+
+/// Ends what init has left, which was killed before it could.
+fn end_orphans(user: u32) {
+    for _ in 0..ORPHAN_TRIES_MAX {
+        // Who cannot become the user has started nothing as that user.
+        drop(leftovers::kill_all_of(user));
+        loop {
+            match rustix::process::wait(WaitOptions::NOHANG) {
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(_) => return,
+            }
+        }
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

@@ -21,6 +21,8 @@ use crate::sandbox::step::StepError;
 
 /// The folder of a job directory that the job sees parts of.
 pub(crate) const JOB_FILES: &str = "files";
+/// The folder in it with the root file system, where that is a copy.
+pub(crate) const ROOT_COPY: &str = "root";
 
 /// The mounts of a job in the order in which they are handed over.
 #[derive(Debug)]

@@ -25,6 +25,7 @@ use rustix::process::PidfdFlags;
 use crate::model::limits::Limits;
 use crate::sandbox::certificates;
 use crate::sandbox::cgroup;
+use crate::sandbox::chroot::layers::Layers;
 use crate::sandbox::command::Command;
 use crate::sandbox::command::Exit;
 use crate::sandbox::connect;
@@ -35,6 +36,7 @@ use crate::sandbox::job::Entry;
 use crate::sandbox::job::Job;
 use crate::sandbox::job::JobError;
 use crate::sandbox::job::Output;
+use crate::sandbox::ladder::Walls;
 use crate::sandbox::launch;
 use crate::sandbox::message::Answer;
 use crate::sandbox::message::FileRequest;
@@ -59,6 +61,8 @@ pub struct NativeJob {
     monitor: Mutex<Child>,
     directory: JobDirectory,
     sockets: Mutex<Option<JobSockets>>,
+    /// Where they are moved and not mounted.
+    layers: Mutex<Option<Layers>>,
     /// Why the job died, once somebody asked.
     ended: Mutex<Option<(bool, String)>>,
     notes: Vec<String>,
@@ -103,6 +107,7 @@ impl NativeJob {
             requests: launched.requests,
             monitor: Mutex::new(launched.monitor),
             sockets: Mutex::new(launched.sockets),
+            layers: Mutex::new((spec.ground.walls == Walls::Chroot).then(|| Layers::of(&spec))),
             ended: Mutex::new(None),
             notes: launched.notes,
             rung: format!("{}; {limits_in_force}", spec.ground.words()),
@@ -275,6 +280,13 @@ impl Job for NativeJob {
     }
 
     fn attach_layers(&self) -> Result<(), JobError> {
+        if let Some(layers) = lock(&self.layers).as_mut() {
+            return layers.attach().map_err(|error| JobError::File {
+                action: "attach",
+                path: "/layers".to_owned(),
+                why: error.to_string(),
+            });
+        }
         self.done(
             "attaching the layers",
             "attach",
@@ -336,6 +348,10 @@ impl Drop for NativeJob {
             drop(monitor.kill());
         }
         drop(monitor.wait());
+        if let Some(layers) = lock(&self.layers).as_mut() {
+            // What stays inside goes with the job's directory; the next build then begins without it.
+            drop(layers.detach());
+        }
     }
 }
 

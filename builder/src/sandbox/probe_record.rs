@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::oci::temporary;
 use crate::sandbox::identity::Surroundings;
 use crate::sandbox::probe;
 use crate::sandbox::probe::Found;
@@ -45,7 +46,7 @@ pub(crate) fn found(surroundings: &Surroundings, data_directory: &Path) -> std::
     if let Some(record) = known.filter(|record| record.surroundings == now) {
         return Ok(record.found);
     }
-    let found = probe::probe(surroundings.uid == 0)?;
+    let found = probe::probe(surroundings.uid == 0, data_directory)?;
     let record = Record {
         surroundings: now,
         found,
@@ -56,9 +57,7 @@ pub(crate) fn found(surroundings: &Surroundings, data_directory: &Path) -> std::
 }
 
 fn keep(path: &Path, record: &Record) -> std::io::Result<()> {
-    let temporary = path.with_extension(format!("{}.partial", std::process::id()));
-    fs::write(&temporary, serde_json::to_vec(record)?)?;
-    fs::rename(&temporary, path).inspect_err(|_| drop(fs::remove_file(&temporary)))
+    temporary::write_expendable(path, &serde_json::to_vec(record)?)
 }
 
 /// Everything that decides what the probe would find; it changes with each boot.

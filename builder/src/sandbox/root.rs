@@ -15,9 +15,12 @@ use rustix::mount::UnmountFlags;
 
 use crate::sandbox::device;
 use crate::sandbox::device::attach_new;
+use crate::sandbox::ladder::Trees;
 use crate::sandbox::message::Start;
 use crate::sandbox::mount;
+use crate::sandbox::mount::JOB_FILES;
 use crate::sandbox::mount::JobMounts;
+use crate::sandbox::mount::ROOT_COPY;
 use crate::sandbox::mount_point;
 use crate::sandbox::mount_point::Place;
 use crate::sandbox::network_namespace;
@@ -28,7 +31,7 @@ use crate::sandbox::step::StepError;
 /// Where mounts stand until the pivot. Every machine has this folder, and the job gets a `/proc` of its own.
 const STAGE: &str = "/proc";
 /// Files that the worker wrote for the job, and where they appear.
-const WRITTEN_FILES: [(&str, &str); 3] = [
+pub(crate) const WRITTEN_FILES: [(&str, &str); 3] = [
     ("resolv.conf", "/etc/resolv.conf"),
     ("hosts", "/etc/hosts"),
     ("hostname", "/etc/hostname"),
@@ -70,6 +73,17 @@ pub(crate) fn build(start: &Start, mounts: &JobMounts) -> Result<Root, StepError
     Ok(Root { layers })
 }
 
+/// Moves into a root that was laid out as a folder, where nothing can be mounted.
+pub(crate) fn enter_folder(start: &Start) -> Result<(), StepError> {
+    let folder = Path::new(&start.directory).join(JOB_FILES).join(ROOT_COPY);
+    rustix::process::chdir(&folder)
+        .and_then(|()| rustix::process::chroot("."))
+        .and_then(|()| rustix::process::chdir("/"))
+        .step(|| "enter the job's root".to_owned())?;
+    make_user(start)?;
+    make_layers_folder(start)
+}
+
 /// Makes the working directory the root and lets go of the machine's.
 fn leave_machine() -> Result<(), StepError> {
     match rustix::process::pivot_root(".", ".") {
@@ -104,7 +118,14 @@ fn stage_mounts(start: &Start, mounts: &JobMounts) -> Result<OwnedFd, StepError>
             .map(|position| format!("{prefix}{position}"))
             .collect::<Vec<_>>()
     };
-    mount_overlay("root", &names("r", mounts.root_layers.len()), "j", true)?;
+    match start.trees {
+        Trees::Overlay => mount_overlay("root", &names("r", mounts.root_layers.len()), "j", true)?,
+        Trees::Copies => {
+            let copy = mount::clone_of(&Path::new("j").join(ROOT_COPY))
+                .step(|| "open the copied root".to_owned())?;
+            place(&copy, "root")?;
+        }
+    }
     if mounts.layers_lowers.is_empty() {
         return mount::clone_of(Path::new("s/upper")).step(|| "open the folder for /layers".to_owned());
     }
@@ -174,7 +195,7 @@ fn attach_binds(start: &Start, mounts: &JobMounts) -> Result<(), StepError> {
 }
 
 /// Gives the user a home and a name: ssh, git and npm want to know who they are.
-fn make_user(start: &Start) -> Result<(), StepError> {
+pub(crate) fn make_user(start: &Start) -> Result<(), StepError> {
     let home = Path::new(&start.home);
     let (uid, gid) = start.user_of_init();
     mount_point::make_home(home, uid, gid).step(|| format!("make the home `{}`", home.display()))?;
@@ -219,7 +240,7 @@ fn append(path: &str, before: &str, line: &str) -> Result<(), StepError> {
 }
 
 /// The folder that stands at `/layers` until the layers are attached.
-fn make_layers_folder(start: &Start) -> Result<(), StepError> {
+pub(crate) fn make_layers_folder(start: &Start) -> Result<(), StepError> {
     let step = || "make /layers".to_owned();
     let folder = mount_point::find_or_make(Path::new("/layers"), Place::Directory).step(step)?;
     let (uid, gid) = start.user_of_init();

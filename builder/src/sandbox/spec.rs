@@ -118,6 +118,12 @@ pub(crate) fn is_plain(name: &str) -> bool {
 pub enum Network {
     /// Nothing but its own loopback.
     None,
+    /// That of the machine, where a job has no network namespace. Its commands may connect to this TCP port alone, at which
+    /// the worker's proxy listens (Linux 6.7), and have no UDP.
+    Proxy {
+        /// The proxy's port on loopback.
+        port: u16,
+    },
     /// Every connection to [`USUAL_PORTS`] and these ports is taken by listeners that the worker gets.
     Listeners {
         /// More ports.

@@ -44,7 +44,7 @@ pub struct Arguments {
     pub home: Option<PathBuf>,
 
     /// The rung of the sandbox's ladder: `auto` for the strongest that this machine allows, or full, rootless, single-id,
-    /// outer-proc, no-user-namespace
+    /// outer-proc, no-overlay, no-user-namespace, chroot
     #[arg(
         long,
         env = "PACKHORSE_SANDBOX",

@@ -30,6 +30,7 @@ use crate::phases::handover::USER_ID;
 use crate::sandbox;
 use crate::sandbox::directory::JobDirectory;
 use crate::sandbox::ladder::Missing;
+use crate::sandbox::ladder::Trees;
 use crate::sandbox::native::NativeJob;
 use crate::sandbox::spec::Bind;
 use crate::sandbox::spec::BindMode;
@@ -68,7 +69,10 @@ pub(super) fn start(
     let blobs_in_use = tools.store.blobs()?.use_all()?;
     let cache = tools.store.caches()?.cache(&source.app, SCOPE)?;
     let state = cache.open()?;
-    let pending = cache.begin(state.as_ref())?;
+    let mut pending = cache.begin(state.as_ref())?;
+    if tools.builder.ground.trees == Trees::Copies {
+        pending.stand_alone();
+    }
     // The job's root mounts these, and it does not know the ids of this process.
     give(pending.upper(), user)?;
     give(pending.work(), owners.on_disk(0))?;

@@ -19,6 +19,28 @@ pub struct Ground {
     pub identity: Identity,
     /// The job's `/proc`.
     pub proc: Proc,
+    /// How its trees are put together.
+    pub trees: Trees,
+    /// What stands between it and the machine.
+    pub walls: Walls,
+}
+
+/// How the trees of a job's root file system and layers are put together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Trees {
+    /// By overlays, under an upper for what the job writes.
+    Overlay,
+    /// By copying them into one that is the job's own.
+    Copies,
+}
+
+/// What stands between a job and the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Walls {
+    /// Namespaces of its own.
+    Namespaces,
+    /// A root folder and a user of its own, filters and Landlock; processes and network are the machine's.
+    Chroot,
 }
 
 /// Which `/proc` a job gets.
@@ -33,8 +55,12 @@ pub enum Proc {
 impl Ground {
     /// The rung that it comes to.
     pub fn rung(self) -> Rung {
+        if self.walls == Walls::Chroot {
+            return Rung::Chroot;
+        }
         match (self.identity, self.proc) {
             (Identity::RootAlone, _) => Rung::NoUserNamespace,
+            _ if self.trees == Trees::Copies => Rung::NoOverlay,
             (_, Proc::Outer) => Rung::OuterProc,
             (Identity::Single { .. }, Proc::Own) => Rung::SingleId,
             (Identity::Nested | Identity::Rootless { .. }, Proc::Own) => Rung::Rootless,
@@ -44,7 +70,15 @@ impl Ground {
 
     /// The rung and what it means, for log and report.
     pub fn words(self) -> String {
-        format!("{}: {}", self.rung(), self.identity.words())
+        let identity = match self.walls {
+            Walls::Namespaces => self.identity.words(),
+            Walls::Chroot => "root without namespaces; a job is another user in another root folder",
+        };
+        let trees = match self.trees {
+            Trees::Overlay => "",
+            Trees::Copies => "; its trees are copies",
+        };
+        format!("{}: {identity}{trees}", self.rung())
     }
 
     /// How owners are kept on disk.
@@ -52,6 +86,14 @@ impl Ground {
         self.identity.owners()
     }
 }
+
+/// Without any namespace.
+const CHROOT: Ground = Ground {
+    identity: Identity::RootAlone,
+    proc: Proc::Own,
+    trees: Trees::Copies,
+    walls: Walls::Chroot,
+};
 
 /// A rung that is not to be had, and the way to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,14 +129,45 @@ pub fn climb(surroundings: &Surroundings, found: &Found) -> Climbed {
         }
         other => {
             let identity = identity_of(surroundings, &mut missing);
-            let proc = other.map_or(Proc::Own, |refused| {
-                missing.push(proc_missing(refused));
-                Proc::Outer
-            });
-            Some(Ground { identity, proc })
+            let proc = proc_of(other, &mut missing);
+            let trees = trees_of(found, &mut missing);
+            Some(Ground {
+                identity,
+                proc,
+                trees,
+                walls: Walls::Namespaces,
+            })
         }
     };
     Climbed { best, missing }
+}
+
+fn proc_of(refused: Option<Refused>, missing: &mut Vec<Missing>) -> Proc {
+    refused.map_or(Proc::Own, |refused| {
+        missing.push(proc_missing(refused));
+        Proc::Outer
+    })
+}
+
+fn trees_of(found: &Found, missing: &mut Vec<Missing>) -> Trees {
+    let (why, cure) = match (found.overlay, found.disk_is_overlay) {
+        (None, false) => return Trees::Overlay,
+        (_, true) => (
+            "the data directory lies on an overlay itself, and the kernel stacks none on it".to_owned(),
+            "put the data directory on a disk of its own: `--home DIRECTORY`; in a container on a volume",
+        ),
+        (Some(number), false) => (
+            std::io::Error::from_raw_os_error(number).to_string(),
+            "Linux 5.11 and the module `overlay` (`modprobe overlay`); a security module may deny it too",
+        ),
+    };
+    missing.push(Missing {
+        rung: Rung::OuterProc,
+        what: "mounting an overlay".to_owned(),
+        why,
+        cure: cure.to_owned(),
+    });
+    Trees::Copies
 }
 
 /// The ground that the user's choice comes to.
@@ -123,30 +196,35 @@ pub fn choose(climbed: &Climbed, choice: RungChoice) -> Result<Ground, SandboxEr
 
 /// The same machine on a lower rung, where that means to do without something; none where it does not go.
 fn step_down(best: Ground, rung: Rung) -> Option<Ground> {
-    let outer = |ground: Ground| Ground {
-        proc: Proc::Outer,
-        ..ground
-    };
-    let single = || {
-        let identity = match best.identity {
-            Identity::Rootless { uid, gid } | Identity::Single { uid, gid } => Identity::Single { uid, gid },
-            Identity::Root | Identity::Nested => Identity::Single { uid: 0, gid: 0 },
-            Identity::RootAlone => return None,
-        };
-        Some(Ground { identity, ..best })
-    };
+    let is_root = matches!(best.identity, Identity::Root | Identity::RootAlone);
     let candidate = match rung {
-        Rung::OuterProc => (best.identity != Identity::RootAlone).then(|| outer(best)),
-        Rung::SingleId => single(),
-        Rung::NoUserNamespace => {
-            matches!(best.identity, Identity::Root | Identity::RootAlone).then_some(Ground {
-                identity: Identity::RootAlone,
-                proc: Proc::Own,
-            })
-        }
         Rung::Full | Rung::Rootless => Some(best),
+        Rung::SingleId => single(best),
+        Rung::OuterProc => Some(Ground {
+            proc: Proc::Outer,
+            ..best
+        }),
+        Rung::NoOverlay => Some(Ground {
+            trees: Trees::Copies,
+            ..best
+        }),
+        Rung::NoUserNamespace => is_root.then_some(Ground {
+            identity: Identity::RootAlone,
+            proc: Proc::Own,
+            ..best
+        }),
+        Rung::Chroot => is_root.then_some(CHROOT),
     };
     candidate.filter(|ground| ground.rung() == rung)
+}
+
+fn single(best: Ground) -> Option<Ground> {
+    let identity = match best.identity {
+        Identity::Rootless { uid, gid } | Identity::Single { uid, gid } => Identity::Single { uid, gid },
+        Identity::Root | Identity::Nested => Identity::Single { uid: 0, gid: 0 },
+        Identity::RootAlone => return None,
+    };
+    Some(Ground { identity, ..best })
 }
 
 fn identity_of(surroundings: &Surroundings, missing: &mut Vec<Missing>) -> Identity {
@@ -177,14 +255,8 @@ fn identity_of(surroundings: &Surroundings, missing: &mut Vec<Missing>) -> Ident
 }
 
 fn without_user_namespace(found: &Found, missing: &mut Vec<Missing>) -> Option<Ground> {
-    let ground = |proc| Ground {
-        identity: Identity::RootAlone,
-        proc,
-    };
     match found.without_user_namespace {
-        None => Some(ground(Proc::Own)),
-        Some(refused) if refused.obstacle == Obstacle::Proc => Some(ground(Proc::Outer)),
-        Some(refused) => {
+        Some(refused) if refused.obstacle != Obstacle::Proc => {
             missing.push(Missing {
                 rung: Rung::NoUserNamespace,
                 what: "making namespaces as root".to_owned(),
@@ -192,9 +264,30 @@ fn without_user_namespace(found: &Found, missing: &mut Vec<Missing>) -> Option<G
                 cure: "start the container with `--cap-add SYS_ADMIN --security-opt seccomp=unconfined`"
                     .to_owned(),
             });
-            None
+            chroot(found, missing)
         }
+        other => Some(Ground {
+            identity: Identity::RootAlone,
+            proc: other.map_or(Proc::Own, |_| Proc::Outer),
+            trees: trees_of(found, missing),
+            walls: Walls::Namespaces,
+        }),
     }
+}
+
+fn chroot(found: &Found, missing: &mut Vec<Missing>) -> Option<Ground> {
+    let Some(number) = found.chroot else {
+        return Some(CHROOT);
+    };
+    missing.push(Missing {
+        rung: Rung::Chroot,
+        what: "another root folder and another user for the job".to_owned(),
+        why: std::io::Error::from_raw_os_error(number).to_string(),
+        cure: "give the container the capabilities that Docker gives by default: SYS_CHROOT, SETUID, SETGID, CHOWN, \
+               FOWNER, DAC_OVERRIDE, KILL, MKNOD"
+            .to_owned(),
+    });
+    None
 }
 
 fn namespaces_missing(surroundings: &Surroundings, refused: Refused) -> Missing {

@@ -32,11 +32,6 @@ fn root(uid_map: &str) -> Surroundings {
     }
 }
 
-const NOTHING_REFUSED: Found = Found {
-    with_user_namespace: None,
-    without_user_namespace: None,
-};
-
 fn refused(obstacle: Obstacle) -> Refused {
     Refused {
         obstacle,
@@ -69,13 +64,13 @@ fn the_machine_decides_the_rung() {
         (without_helpers, Rung::SingleId),
     ] {
         assert_eq!(
-            rung(&surroundings, &NOTHING_REFUSED),
+            rung(&surroundings, &Found::NOTHING_REFUSED),
             Some(expected),
             "{surroundings:?}"
         );
         let masked = Found {
             with_user_namespace: Some(refused(Obstacle::Proc)),
-            ..NOTHING_REFUSED
+            ..Found::NOTHING_REFUSED
         };
         assert_eq!(rung(&surroundings, &masked), Some(Rung::OuterProc));
     }
@@ -86,7 +81,7 @@ fn without_user_namespaces_root_goes_on_alone_and_a_plain_user_not() {
     for obstacle in [Obstacle::Namespaces, Obstacle::Mount] {
         let found = Found {
             with_user_namespace: Some(refused(obstacle)),
-            ..NOTHING_REFUSED
+            ..Found::NOTHING_REFUSED
         };
         assert_eq!(rung(&root(EVERY_ID), &found), Some(Rung::NoUserNamespace));
         assert_eq!(rung(&user(), &found), None);
@@ -95,7 +90,45 @@ fn without_user_namespaces_root_goes_on_alone_and_a_plain_user_not() {
             without_user_namespace: Some(refused(Obstacle::Namespaces)),
             ..found
         };
-        assert_eq!(rung(&root(EVERY_ID), &closed), None);
+        assert_eq!(rung(&root(EVERY_ID), &closed), Some(Rung::Chroot));
+        let bare = Found {
+            chroot: Some(libc::EPERM),
+            ..closed
+        };
+        let climbed = climb(&root(EVERY_ID), &bare);
+        assert_eq!(climbed.best, None);
+        let rungs: Vec<Rung> = climbed.missing.iter().map(|missing| missing.rung).collect();
+        assert_eq!(rungs, [Rung::Full, Rung::NoUserNamespace, Rung::Chroot]);
+    }
+}
+
+#[test]
+fn without_overlays_trees_are_copied_and_it_says_why() {
+    for (found, why) in [
+        (
+            Found {
+                overlay: Some(libc::ENODEV),
+                ..Found::NOTHING_REFUSED
+            },
+            "No such device",
+        ),
+        (
+            Found {
+                disk_is_overlay: true,
+                ..Found::NOTHING_REFUSED
+            },
+            "lies on an overlay",
+        ),
+    ] {
+        for surroundings in [root(EVERY_ID), user()] {
+            let climbed = climb(&surroundings, &found);
+            assert_eq!(climbed.best.map(Ground::rung), Some(Rung::NoOverlay));
+            let missing = &climbed.missing[0];
+            assert!(
+                missing.why.contains(why) && !missing.cure.is_empty(),
+                "{missing:?}"
+            );
+        }
     }
 }
 
@@ -106,15 +139,22 @@ fn each_lower_rung_can_be_asked_for_and_none_that_is_not_there() {
             exactly: Some(rung),
             minimum: None,
         };
-        choose(&climb(surroundings, &NOTHING_REFUSED), choice).map(Ground::rung)
+        choose(&climb(surroundings, &Found::NOTHING_REFUSED), choice).map(Ground::rung)
     };
-    for rung in [Rung::Full, Rung::SingleId, Rung::OuterProc, Rung::NoUserNamespace] {
+    for rung in [
+        Rung::Full,
+        Rung::SingleId,
+        Rung::OuterProc,
+        Rung::NoOverlay,
+        Rung::NoUserNamespace,
+        Rung::Chroot,
+    ] {
         assert_eq!(choose_on(&root(EVERY_ID), rung).unwrap(), rung);
     }
-    for rung in [Rung::Rootless, Rung::SingleId, Rung::OuterProc] {
+    for rung in [Rung::Rootless, Rung::SingleId, Rung::OuterProc, Rung::NoOverlay] {
         assert_eq!(choose_on(&user(), rung).unwrap(), rung);
     }
-    for rung in [Rung::Full, Rung::NoUserNamespace] {
+    for rung in [Rung::Full, Rung::NoUserNamespace, Rung::Chroot] {
         let error = choose_on(&user(), rung).unwrap_err().to_string();
         assert!(error.contains(rung.name()), "{error}");
     }
@@ -130,8 +170,8 @@ fn nothing_below_the_minimum_is_taken() {
         exactly: None,
         minimum: Some(Rung::Rootless),
     };
-    assert!(choose(&climb(&user(), &NOTHING_REFUSED), choice).is_ok());
-    let error = choose(&climb(&without_ranges, &NOTHING_REFUSED), choice).unwrap_err();
+    assert!(choose(&climb(&user(), &Found::NOTHING_REFUSED), choice).is_ok());
+    let error = choose(&climb(&without_ranges, &Found::NOTHING_REFUSED), choice).unwrap_err();
     let text = error.to_string();
     assert!(
         text.contains("at least the rung `rootless`") && text.contains("usermod --add-subgids"),
