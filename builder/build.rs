@@ -13,6 +13,8 @@ use std::fs::File;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
 
 use sha2::Digest as _;
 use sha2::Sha256;
@@ -39,9 +41,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rustc-env=PACKHORSE_EMBEDDED_DIGEST={embedded}");
     // Cargo runs this again for another compiler.
     let compiler = Command::new(env::var("RUSTC")?).arg("-vV").output()?.stdout;
+    println!("cargo::rerun-if-env-changed=SOURCE_DATE_EPOCH");
+    println!("cargo::rustc-env=PACKHORSE_BUILT_AT={}", built_at()?);
     let program = hex(&program_digest::program_digest(workspace, &compiler)?);
     println!("cargo::rustc-env=PACKHORSE_PROGRAM_DIGEST={program}");
     Ok(())
+}
+
+/// When the program is built, in seconds since 1970; builds that are to be reproducible say it (reproducible-builds.org).
+fn built_at() -> Result<u64, Box<dyn Error>> {
+    match env::var("SOURCE_DATE_EPOCH") {
+        Ok(seconds) => Ok(seconds.trim().parse()?),
+        Err(_) => Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs()),
+    }
 }
 
 /// Where cargo, run again, has left the programs.

@@ -7,6 +7,7 @@ pub mod blocking;
 pub mod mirror;
 pub mod redact;
 pub mod error;
+pub mod authorities;
 
 mod retry;
 mod roots;

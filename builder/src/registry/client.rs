@@ -165,7 +165,7 @@ impl Registry {
     }
 
     /// TLS everywhere, but for loopback and the hosts that the operator named.
-    fn scheme(&self, host: &str) -> &'static str {
+    pub(super) fn scheme(&self, host: &str) -> &'static str {
         let found = self
             .schemes
             .lock()

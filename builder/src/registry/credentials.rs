@@ -84,15 +84,15 @@ impl fmt::Debug for Credential {
 /// Docker's `config.json`, as far as it is about credentials.
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
-struct File {
-    auths: BTreeMap<String, Entry>,
-    cred_helpers: BTreeMap<String, String>,
-    creds_store: Option<String>,
+pub(super) struct File {
+    pub(super) auths: BTreeMap<String, Entry>,
+    pub(super) cred_helpers: BTreeMap<String, String>,
+    pub(super) creds_store: Option<String>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
-struct Entry {
+pub(super) struct Entry {
     auth: String,
     username: String,
     password: String,
@@ -146,7 +146,8 @@ impl CredentialSources {
     }
 }
 
-fn read(path: &Path) -> Result<Option<File>, RegistryError> {
+/// Reads a file; none if there is no such file, or nothing in it.
+pub(super) fn read(path: &Path) -> Result<Option<File>, RegistryError> {
     let wrong = |why: String| RegistryError::Credentials {
         from: path.display().to_string(),
         why,
@@ -167,36 +168,47 @@ fn read(path: &Path) -> Result<Option<File>, RegistryError> {
         .map_err(|error| wrong(format!("it is not valid JSON at line {}", error.line())))
 }
 
-fn from_variable(text: &str, reference: &ImageReference) -> Result<Option<Credential>, RegistryError> {
-    let wrong = |why: &str| RegistryError::Credentials {
+fn wrong_variable(why: &str) -> RegistryError {
+    RegistryError::Credentials {
         from: "CNB_REGISTRY_AUTH".to_owned(),
         why: why.to_owned(),
-    };
-    if text.trim().is_empty() {
-        return Ok(None);
     }
-    let entries: BTreeMap<String, String> =
-        serde_json::from_str(text).map_err(|_| wrong("it is not a JSON object of texts"))?;
-    let Some(value) = best(entries.iter(), reference) else {
-        return Ok(None);
-    };
+}
+
+fn from_variable(text: &str, reference: &ImageReference) -> Result<Option<Credential>, RegistryError> {
+    let entries = entries_of_variable(text)?;
+    best(entries.iter(), reference)
+        .map(|value| from_value(value))
+        .transpose()
+}
+
+/// The registries of `CNB_REGISTRY_AUTH`, each with its value.
+pub(super) fn entries_of_variable(text: &str) -> Result<BTreeMap<String, String>, RegistryError> {
+    if text.trim().is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    serde_json::from_str(text).map_err(|_| wrong_variable("it is not a JSON object of texts"))
+}
+
+/// The credential of one value of `CNB_REGISTRY_AUTH`.
+pub(super) fn from_value(value: &str) -> Result<Credential, RegistryError> {
+    let wrong = wrong_variable;
     let (scheme, secret) = value
         .trim()
         .split_once(' ')
         .ok_or_else(|| wrong("a value is not `SCHEME SECRET`"))?;
     match scheme.to_ascii_lowercase().as_str() {
-        "basic" => basic(secret)
-            .map(Some)
-            .ok_or_else(|| wrong("a `Basic` value is not base64 of `user:password`")),
-        "bearer" => Ok(Some(Credential::RegistryToken(secret.trim().to_owned()))),
-        "x-identity" => Ok(Some(Credential::IdentityToken(secret.trim().to_owned()))),
+        "basic" => basic(secret).ok_or_else(|| wrong("a `Basic` value is not base64 of `user:password`")),
+        "bearer" => Ok(Credential::RegistryToken(secret.trim().to_owned())),
+        "x-identity" => Ok(Credential::IdentityToken(secret.trim().to_owned())),
         _ => Err(wrong(
             "a value begins with none of `Basic`, `Bearer` and `X-Identity`",
         )),
     }
 }
 
-fn from_entry(entry: &Entry, path: &Path) -> Result<Option<Credential>, RegistryError> {
+/// The credential of one entry of a file; none if the entry is empty.
+pub(super) fn from_entry(entry: &Entry, path: &Path) -> Result<Option<Credential>, RegistryError> {
     if !entry.registrytoken.is_empty() {
         return Ok(Some(Credential::RegistryToken(entry.registrytoken.clone())));
     }

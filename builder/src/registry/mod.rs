@@ -2,6 +2,8 @@
 
 pub mod client;
 pub mod credentials;
+pub mod credential_survey;
+pub mod clock;
 pub mod pull;
 pub mod push;
 pub mod error;

@@ -36,6 +36,35 @@ pub(crate) struct Cgroup {
     pub(crate) limits_processes: bool,
 }
 
+/// Where the cgroups of one job may be made.
+#[derive(Debug)]
+struct Places {
+    version_2: Vec<PathBuf>,
+    pids: Option<PathBuf>,
+    memory: Option<PathBuf>,
+}
+
+impl Places {
+    fn of(own: &str, mounts: &str, id: &str) -> Self {
+        let name = format!("packhorse-{id}");
+        let version_1 =
+            |controller| version_1_parent(own, mounts, controller).map(|parent| parent.join(&name));
+        Self {
+            version_2: version_2_parents(own, mounts)
+                .into_iter()
+                .map(|parent| parent.join(&name))
+                .collect(),
+            pids: version_1("pids"),
+            memory: version_1("memory"),
+        }
+    }
+
+    fn all(&self) -> Vec<PathBuf> {
+        let version_1 = self.pids.iter().chain(&self.memory);
+        self.version_2.iter().chain(version_1).cloned().collect()
+    }
+}
+
 /// What to limit.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limited<'a> {
@@ -50,30 +79,34 @@ impl Cgroup {
     pub(crate) fn make(limited: Limited<'_>) -> Self {
         let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        let name = format!("packhorse-{}", limited.id);
+        let places = Places::of(&own, &mounts, limited.id);
         let mut cgroup = Self::default();
-        let version_2 = version_2_parents(&own, &mounts)
-            .into_iter()
-            .map(|parent| parent.join(&name));
-        let pids = version_1_parent(&own, &mounts, "pids").map(|parent| parent.join(&name));
-        let memory = version_1_parent(&own, &mounts, "memory").map(|parent| parent.join(&name));
-        let record: Vec<PathBuf> = version_2
-            .clone()
-            .chain(pids.clone())
-            .chain(memory.clone())
-            .collect();
-        if directory::record_cgroups(limited.job_directory, &record).is_ok() {
-            for path in version_2 {
-                if cgroup.version_2.is_none() {
-                    cgroup.make_version_2(&path, limited);
-                }
-            }
-            if cgroup.version_2.is_none() {
-                cgroup.make_version_1(pids.as_deref(), memory.as_deref(), limited);
-            }
+        if directory::record_cgroups(limited.job_directory, &places.all()).is_ok() {
+            cgroup.make_at(&places, limited);
         }
         cgroup.tell_what_is_missing(limited);
         cgroup
+    }
+
+    /// What a job would get here: made as for a job, empty, and removed at once. `own` and `mounts` are the texts of
+    /// `/proc/self/cgroup` and `/proc/self/mountinfo`.
+    pub(crate) fn try_out(own: &str, mounts: &str, limited: Limited<'_>) -> Self {
+        let mut cgroup = Self::default();
+        cgroup.make_at(&Places::of(own, mounts, limited.id), limited);
+        cgroup.tell_what_is_missing(limited);
+        cgroup.remove();
+        cgroup
+    }
+
+    fn make_at(&mut self, places: &Places, limited: Limited<'_>) {
+        for path in &places.version_2 {
+            if self.version_2.is_none() {
+                self.make_version_2(path, limited);
+            }
+        }
+        if self.version_2.is_none() {
+            self.make_version_1(places.pids.as_deref(), places.memory.as_deref(), limited);
+        }
     }
 
     fn make_version_2(&mut self, path: &Path, limited: Limited<'_>) {
@@ -229,7 +262,7 @@ fn version_1_parent(own: &str, mounts: &str, controller: &str) -> Option<PathBuf
 }
 
 /// Where a v2 cgroup may be made: below the process's own, or beside it in a subtree that is delegated.
-fn version_2_parents(own: &str, mounts: &str) -> Vec<PathBuf> {
+pub(crate) fn version_2_parents(own: &str, mounts: &str) -> Vec<PathBuf> {
     let Some(inside) = own.lines().find_map(|line| line.strip_prefix("0::")) else {
         return Vec::new();
     };
@@ -246,7 +279,7 @@ fn version_2_parents(own: &str, mounts: &str) -> Vec<PathBuf> {
 }
 
 /// Root and mount point of the mounts that `wanted` takes by type and super options.
-fn mount_points(
+pub(crate) fn mount_points(
     mounts: &str,
     wanted: impl Fn(&str, &str) -> bool,
 ) -> impl Iterator<Item = (String, PathBuf)> {

@@ -136,6 +136,16 @@ pub(crate) fn enter(identity: Identity, surroundings: &Surroundings) -> Result<(
     }
 }
 
+/// The end of the ids that are mapped in the namespace that `/proc/self/uid_map` tells of.
+pub fn end_of_ids(uid_map: &str) -> u64 {
+    let ends = uid_map.lines().filter_map(|line| {
+        let mut fields = line.split_whitespace();
+        let (first, count): (u64, u64) = (fields.next()?.parse().ok()?, fields.nth(1)?.parse().ok()?);
+        Some(first + count)
+    });
+    ends.max().unwrap_or(0)
+}
+
 /// What a plain user lacks for a range of ids, if anything.
 pub(crate) fn missing_for_a_range(surroundings: &Surroundings) -> Option<Missing> {
     Maps::of(surroundings).err()

@@ -222,6 +222,38 @@ pub(crate) fn join_new_keyring() {
     }
 }
 
+/// Which version of Landlock's interface the kernel has (`landlock_create_ruleset(2)`).
+#[expect(
+    unsafe_code,
+    reason = "the landlock crate tells the version only of a process that it restricts"
+)]
+pub(crate) fn landlock_version() -> io::Result<u32> {
+    const LANDLOCK_CREATE_RULESET_VERSION: u32 = 1;
+    // SAFETY: with this flag the kernel reads no attributes: the pointer is null and the size 0, as the manual demands.
+    let version = unsafe {
+        libc::syscall(
+            libc::SYS_landlock_create_ruleset,
+            std::ptr::null::<libc::c_void>(),
+            0_usize,
+            LANDLOCK_CREATE_RULESET_VERSION,
+        )
+    };
+    u32::try_from(version).map_err(|_| io::Error::last_os_error())
+}
+
+/// Whether a system call filter may answer with `action` (`SECCOMP_RET_…`; seccomp(2), Linux 4.14).
+#[expect(unsafe_code, reason = "seccomp has no safe wrapper")]
+pub(crate) fn filter_action_is_there(action: u32) -> io::Result<()> {
+    const SECCOMP_GET_ACTION_AVAIL: libc::c_uint = 2;
+    // SAFETY: the kernel reads one number through the pointer, which outlives the call.
+    let result = unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &raw const action) };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 /// Replaces this process by a program; returns only the error.
 #[expect(
     unsafe_code,

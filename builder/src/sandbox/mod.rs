@@ -14,6 +14,10 @@ pub mod directory;
 pub mod spec;
 pub mod native;
 pub mod monitor;
+pub mod inventory;
+pub mod kernel_settings;
+pub mod id_helper;
+pub mod cgroup_survey;
 
 mod certificates;
 mod chroot;

@@ -184,7 +184,7 @@ fn try_namespaces(user: i32) -> io::Result<Tried> {
 }
 
 /// One id is enough to try: this process's own user becomes root.
-fn map_to_me(pid: i32) -> io::Result<()> {
+pub(crate) fn map_to_me(pid: i32) -> io::Result<()> {
     let file = |name: &str| format!("/proc/{pid}/{name}");
     // Without CAP_SETGID the kernel wants it; a container's root may lack the file.
     drop(fs::write(file("setgroups"), "deny"));

@@ -147,7 +147,13 @@ fn make_folder(name: &str) -> Result<(), StepError> {
     rustix::fs::mkdir(name, Mode::RWXU).step(|| format!("make the folder `{name}`"))
 }
 
-fn mount_overlay(target: &str, lowers: &[String], writable: &str, volatile: bool) -> Result<(), StepError> {
+/// Mounts an overlay at the new folder `target`; all names are relative to the working directory.
+pub(crate) fn mount_overlay(
+    target: &str,
+    lowers: &[String],
+    writable: &str,
+    volatile: bool,
+) -> Result<(), StepError> {
     make_folder(target)?;
     let volatile = if volatile { ",volatile" } else { "" };
     let options = format!(

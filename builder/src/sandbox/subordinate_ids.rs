@@ -1,5 +1,8 @@
 //! The ranges of ids that `/etc/subuid` and `/etc/subgid` give to a user; parsing alone.
 
+/// Where ranges begin (`SUB_UID_MIN` of login.defs(5)).
+const FIRST_SUBORDINATE: u64 = 100_000;
+
 /// Ids that a user may map besides its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SubordinateRange {
@@ -26,6 +29,34 @@ fn range_of_line(line: &str, login_name: Option<&str>, uid: u32) -> Option<Subor
     (is_ours && fits && fields.next().is_none()).then_some(SubordinateRange { first, count })
 }
 
+/// The first of `count` ids that nobody has: in none of the `files` (texts of `/etc/subuid` and `/etc/subgid`), no user's
+/// of `passwd`, and below `end`, which is the end of what is mapped here. Where `useradd` begins to look too.
+pub fn free_range(files: &[&str], passwd: &str, count: u32, end: u64) -> Option<u32> {
+    let given = files.iter().flat_map(|text| text.lines()).filter_map(|line| {
+        let mut fields = line.trim().split(':').skip(1);
+        let first: u64 = fields.next()?.parse().ok()?;
+        let count: u64 = fields.next()?.parse().ok()?;
+        Some((first, first.saturating_add(count)))
+    });
+    let users = passwd.lines().filter_map(|line| {
+        let uid: u64 = line.split(':').nth(2)?.parse().ok()?;
+        Some((uid, uid + 1))
+    });
+    let mut taken: Vec<(u64, u64)> = given.chain(users).collect();
+    taken.sort_unstable();
+    let count = u64::from(count);
+    let first = taken.iter().fold(FIRST_SUBORDINATE, |free, (first, end)| {
+        if *end <= free || *first >= free + count {
+            free
+        } else {
+            *end
+        }
+    });
+    (first + count <= end)
+        .then(|| u32::try_from(first).ok())
+        .flatten()
+}
+
 /// The login name of a user in the text of `/etc/passwd`.
 pub fn login_name_of(passwd: &str, uid: u32) -> Option<&str> {
     passwd.lines().find_map(|line| {
@@ -47,6 +78,22 @@ mod tests {
         assert_eq!(range_of(text, None, 1001, 65_536), range(200_000, 65_536));
         assert_eq!(range_of(text, Some("bert"), 5, 65_536), range(400_000, 70_000));
         assert_eq!(range_of(text, Some("carl"), 7, 65_536), None);
+    }
+
+    #[test]
+    fn a_free_range_is_nobodys() {
+        let free = |files: &[&str], passwd| free_range(files, passwd, 65_536, 1 << 32);
+        assert_eq!(free(&[""], ""), Some(100_000));
+        let subuid = "anna:100000:65536\nbert:231072:65536\n";
+        assert_eq!(free(&[subuid, "anna:100000:65536\n"], ""), Some(165_536));
+        assert_eq!(free(&[subuid, "carl:165536:65536\n"], ""), Some(296_608));
+        assert_eq!(free(&[subuid], "dora:x:165540:1::/:/bin/sh\n"), Some(296_608));
+        // One large range that others lie in.
+        assert_eq!(free(&["a:90000:500000\nb:100000:10\n"], ""), Some(590_000));
+        // A container that has 65536 ids has none to give.
+        assert_eq!(free_range(&[""], "", 65_536, 65_536), None);
+        assert_eq!(free(&["odd\na:b:c\na:4294967295:9\n"], ""), Some(100_000));
+        assert_eq!(free(&["a:100000:4294867295\n"], ""), None);
     }
 
     #[test]

@@ -43,6 +43,15 @@ impl Store {
             .mode(0o700)
             .create(root)
             .map_err(StoreError::file("make", root))?;
+        Self::check_place(root)?;
+        Ok(Self {
+            root: root.to_owned(),
+            owners: Owners::Natural,
+        })
+    }
+
+    /// Fails unless the data directory that is there is the caller's and closed to all others.
+    pub fn check_place(root: &Path) -> Result<(), StoreError> {
         let metadata = fs::metadata(root).map_err(StoreError::file("read", root))?;
         let mode = metadata.permissions().mode() & 0o777;
         if mode & 0o077 != 0 {
@@ -57,10 +66,7 @@ impl Store {
                 owner: metadata.uid(),
             });
         }
-        Ok(Self {
-            root: root.to_owned(),
-            owners: Owners::Natural,
-        })
+        Ok(())
     }
 
     /// The same data directory for a process that keeps owners so.

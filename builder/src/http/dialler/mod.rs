@@ -278,6 +278,25 @@ impl Dialler {
         }
     }
 
+    /// A connection to the operator's proxy itself.
+    pub async fn reach_proxy(&self, proxy: &Url) -> Result<TcpStream, ProxyError> {
+        let (host, port) = proxy::address_of(proxy)?;
+        let addresses: Arc<[IpAddr]> = match host {
+            Target::Address(address) => Arc::new([address]),
+            Target::Name(name) => {
+                let found = self.names.lookup(&name).await;
+                found.map_err(|source| ProxyError::Resolve { name, source })?
+            }
+        };
+        let addresses = &addresses[..addresses.len().min(ADDRESSES_MAX)];
+        connect_to_first(addresses, port)
+            .await
+            .map_err(|source| ProxyError::Connect {
+                proxy: proxy::without_credentials(proxy),
+                source,
+            })
+    }
+
     /// A tunnel through the operator's proxy, which may be anywhere, on loopback too.
     async fn dial_proxy(&self, proxy: &Url, target: &Target, port: u16) -> Result<TcpStream, DialError> {
         let failed = |source| DialError::Proxy {
@@ -285,21 +304,7 @@ impl Dialler {
             port,
             source,
         };
-        let (host, proxy_port) = proxy::address_of(proxy).map_err(failed)?;
-        let addresses: Arc<[IpAddr]> = match host {
-            Target::Address(address) => Arc::new([address]),
-            Target::Name(name) => {
-                let found = self.names.lookup(&name).await;
-                found.map_err(|source| failed(ProxyError::Resolve { name, source }))?
-            }
-        };
-        let addresses = &addresses[..addresses.len().min(ADDRESSES_MAX)];
-        let mut stream = connect_to_first(addresses, proxy_port).await.map_err(|source| {
-            failed(ProxyError::Connect {
-                proxy: proxy::without_credentials(proxy),
-                source,
-            })
-        })?;
+        let mut stream = self.reach_proxy(proxy).await.map_err(failed)?;
         proxy::open_tunnel(&mut stream, proxy, target, port)
             .await
             .map_err(failed)?;
