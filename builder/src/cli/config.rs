@@ -10,6 +10,9 @@ use anyhow::Context as _;
 use serde::Deserialize;
 
 use crate::cli::arguments::WantedRung;
+use crate::cli::setting::Origin;
+use crate::cli::setting::Setting;
+use crate::cli::variable::Variable;
 use crate::model::rung::Rung;
 use crate::model::rung::RungChoice;
 
@@ -17,15 +20,17 @@ use crate::model::rung::RungChoice;
 #[derive(Clone)]
 pub struct Config {
     /// Where packhorse keeps what it keeps.
-    pub home: PathBuf,
+    pub home: Setting<PathBuf>,
     /// The user's home folder, for docker's configuration.
     pub user_home: Option<PathBuf>,
     /// The environment as it was at the start.
     pub environment: BTreeMap<String, OsString>,
     /// The operator's file.
     pub file: File,
-    /// The sandbox that is wanted for jobs.
-    pub rung: RungChoice,
+    /// Where that was found; none: there is none.
+    pub file_path: Option<Setting<PathBuf>>,
+    /// The sandbox that is wanted for jobs, and who says so.
+    pub rung: Setting<RungChoice>,
 }
 
 /// Passwords of proxies, mirrors and registries are in the environment and in the file, so neither is shown.
@@ -33,7 +38,7 @@ impl fmt::Debug for Config {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Config")
-            .field("home", &self.home)
+            .field("home", &self.home.value)
             .field("user_home", &self.user_home)
             .finish_non_exhaustive()
     }
@@ -90,16 +95,22 @@ pub struct SandboxFile {
 }
 
 impl SandboxFile {
-    /// The rung that is wanted; `named` is what `--sandbox` says.
-    fn choice(&self, named: Option<WantedRung>) -> RungChoice {
-        let exactly = match named {
-            Some(WantedRung::Exactly(rung)) => Some(rung),
-            Some(WantedRung::Auto) => None,
-            None => self.rung,
+    /// The rung that is wanted; `named` is what `--sandbox` says, `path` where this file is.
+    fn choice(&self, named: Option<Setting<WantedRung>>, path: Option<&Path>) -> Setting<RungChoice> {
+        let (exactly, origin) = match (named, self.rung, path) {
+            (Some(named), _, _) => match named.value {
+                WantedRung::Exactly(rung) => (Some(rung), named.origin),
+                WantedRung::Auto => (None, named.origin),
+            },
+            (None, Some(rung), Some(path)) => (Some(rung), Origin::File(path.to_owned())),
+            (None, rung, _) => (rung, Origin::Default),
         };
-        RungChoice {
-            exactly,
-            minimum: self.minimum,
+        Setting {
+            value: RungChoice {
+                exactly,
+                minimum: self.minimum,
+            },
+            origin,
         }
     }
 }
@@ -114,45 +125,46 @@ pub struct MirrorFile {
     pub target: String,
 }
 
-/// Where a Debian system keeps the certificates of authorities, and others do.
-const SYSTEM_CA_FILES: [&str; 4] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
-
 impl Config {
     /// Reads the process's environment and the operator's file. `home` is what `--home` says, `rung` what `--sandbox` does.
-    pub fn read(home: Option<&Path>, rung: Option<WantedRung>) -> anyhow::Result<Self> {
+    pub fn read(home: Option<Setting<PathBuf>>, rung: Option<Setting<WantedRung>>) -> anyhow::Result<Self> {
         let environment = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
             .collect();
         let config = Self::from_environment(home, environment)?;
+        let path = config.file_path.as_ref().map(|path| path.value.as_path());
         Ok(Self {
-            rung: config.file.sandbox.choice(rung),
+            rung: config.file.sandbox.choice(rung, path),
             ..config
         })
     }
 
-    fn from_environment(
-        home: Option<&Path>,
+    pub(super) fn from_environment(
+        home: Option<Setting<PathBuf>>,
         environment: BTreeMap<String, OsString>,
     ) -> anyhow::Result<Self> {
-        let path_of = |name: &str| {
+        let path_of = |variable: Variable| {
             environment
-                .get(name)
+                .get(variable.name())
                 .filter(|value| !value.is_empty())
                 .map(PathBuf::from)
         };
-        let user_home = path_of("HOME");
-        let home = match (home, path_of("XDG_DATA_HOME"), &user_home) {
-            (Some(home), _, _) => {
-                std::path::absolute(home).with_context(|| format!("cannot use `{}`", home.display()))?
-            }
-            (None, Some(data), _) if data.is_absolute() => data.join("packhorse"),
+        let user_home = path_of(Variable::Home);
+        let home = match (home, path_of(Variable::XdgDataHome), &user_home) {
+            (Some(Setting { value, origin }), _, _) => Setting {
+                value: std::path::absolute(&value)
+                    .with_context(|| format!("cannot use `{}`", value.display()))?,
+                origin,
+            },
+            (None, Some(data), _) if data.is_absolute() => Setting {
+                value: data.join("packhorse"),
+                origin: Origin::Variable(Variable::XdgDataHome),
+            },
             // The base directory specification has relative ones ignored.
-            (None, _, Some(user_home)) if user_home.is_absolute() => user_home.join(".local/share/packhorse"),
+            (None, _, Some(user_home)) if user_home.is_absolute() => Setting {
+                value: user_home.join(".local/share/packhorse"),
+                origin: Origin::Default,
+            },
             (None, _, Some(user_home)) => {
                 anyhow::bail!("HOME is `{}`, which is not an absolute path", user_home.display())
             }
@@ -160,65 +172,49 @@ impl Config {
                 anyhow::bail!("neither --home, PACKHORSE_HOME nor HOME says where to keep things")
             }
         };
-        let configured = path_of("PACKHORSE_CONFIG");
-        let usual = path_of("XDG_CONFIG_HOME")
-            .or_else(|| Some(user_home.as_ref()?.join(".config")))
-            .map(|folder| folder.join("packhorse/packhorse.toml"));
-        let file = if let Some(path) = configured {
-            read_file(&path)?.with_context(|| format!("there is no `{}`", path.display()))?
+        let place = |value: PathBuf, origin: Origin| Setting { value, origin };
+        let xdg = path_of(Variable::XdgConfigHome)
+            .map(|folder| place(folder, Origin::Variable(Variable::XdgConfigHome)));
+        let usual = xdg
+            .or_else(|| Some(place(user_home.as_ref()?.join(".config"), Origin::Default)))
+            .map(|folder| folder.map(|folder| folder.join("packhorse/packhorse.toml")));
+        let found = if let Some(path) = path_of(Variable::PackhorseConfig) {
+            let file = read_file(&path)?.with_context(|| format!("there is no `{}`", path.display()))?;
+            Some((place(path, Origin::Variable(Variable::PackhorseConfig)), file))
         } else {
-            first_file(
-                usual
-                    .into_iter()
-                    .chain([PathBuf::from("/etc/packhorse/packhorse.toml")]),
-            )?
+            let of_the_system = place(PathBuf::from("/etc/packhorse/packhorse.toml"), Origin::Default);
+            first_file(usual.into_iter().chain([of_the_system]))?
         };
+        let (file_path, file) =
+            found.map_or_else(|| (None, File::default()), |(path, file)| (Some(path), file));
+        let path = file_path.as_ref().map(|path| path.value.as_path());
         Ok(Self {
             home,
             user_home,
             environment,
-            rung: file.sandbox.choice(None),
+            rung: file.sandbox.choice(None, path),
+            file_path,
             file,
         })
     }
 
     /// A variable's text; one that is empty or not UTF-8 counts as unset.
-    pub fn variable(&self, name: &str) -> Option<&str> {
+    pub fn variable(&self, variable: Variable) -> Option<&str> {
+        self.text_of(variable.name())
+    }
+
+    fn text_of(&self, name: &str) -> Option<&str> {
         self.environment
             .get(name)?
             .to_str()
             .filter(|value| !value.is_empty())
     }
 
-    /// A variable's text under its upper-case or lower-case name, else what the operator's file says.
-    pub fn proxy(&self, name: &str, from_file: Option<&String>) -> Option<String> {
-        self.variable(name)
-            .or_else(|| self.variable(&name.to_uppercase()))
-            .map(str::to_owned)
-            .or_else(|| from_file.cloned())
-    }
-
-    /// The certificates of authorities that jobs get: the operator's file, `SSL_CERT_FILE`, else the system's.
-    pub fn ca_file(&self) -> Option<PathBuf> {
-        let named = self
-            .file
-            .network
-            .ca_file
-            .clone()
-            .or_else(|| self.variable("SSL_CERT_FILE").map(PathBuf::from));
-        named.or_else(|| {
-            SYSTEM_CA_FILES
-                .iter()
-                .map(PathBuf::from)
-                .find(|path| path.is_file())
-        })
-    }
-
     /// The value for a variable of `--env`: what follows `=`, else the value it has here, else nothing.
     pub fn build_variable(&self, text: &str) -> anyhow::Result<(String, String)> {
         let (name, value) = match text.split_once('=') {
             Some((name, value)) => (name, value.to_owned()),
-            None => (text, self.variable(text).unwrap_or_default().to_owned()),
+            None => (text, self.text_of(text).unwrap_or_default().to_owned()),
         };
         let is_name = !name.is_empty() && !name.contains(['/', '\0']) && name != "." && name != "..";
         anyhow::ensure!(is_name, "`{text}` is no variable: write NAME=VALUE");
@@ -227,13 +223,15 @@ impl Config {
 }
 
 /// The first of the operator's files that there is.
-fn first_file(paths: impl Iterator<Item = PathBuf>) -> anyhow::Result<File> {
+fn first_file(
+    paths: impl Iterator<Item = Setting<PathBuf>>,
+) -> anyhow::Result<Option<(Setting<PathBuf>, File)>> {
     for path in paths {
-        if let Some(file) = read_file(&path)? {
-            return Ok(file);
+        if let Some(file) = read_file(&path.value)? {
+            return Ok(Some((path, file)));
         }
     }
-    Ok(File::default())
+    Ok(None)
 }
 
 /// The operator's file at `path`, none if there is no such file.
@@ -280,28 +278,14 @@ mod tests {
     #[test]
     fn the_data_directory_follows_the_environment() {
         assert_eq!(
-            config(&[("HOME", "/h")]).home,
+            config(&[("HOME", "/h")]).home.value,
             Path::new("/h/.local/share/packhorse")
         );
         assert_eq!(
-            config(&[("HOME", "/h"), ("XDG_DATA_HOME", "/d")]).home,
+            config(&[("HOME", "/h"), ("XDG_DATA_HOME", "/d")]).home.value,
             Path::new("/d/packhorse")
         );
         assert!(Config::from_environment(None, BTreeMap::new()).is_err());
-    }
-
-    #[test]
-    fn proxies_are_found_in_either_case() {
-        let config = config(&[("HOME", "/h"), ("HTTPS_PROXY", "http://p:1"), ("no_proxy", "a,b")]);
-        assert_eq!(config.proxy("https_proxy", None).as_deref(), Some("http://p:1"));
-        assert_eq!(
-            config.proxy("no_proxy", Some(&"x".to_owned())).as_deref(),
-            Some("a,b")
-        );
-        assert_eq!(
-            config.proxy("http_proxy", Some(&"x".to_owned())).as_deref(),
-            Some("x")
-        );
     }
 
     #[test]
@@ -340,9 +324,8 @@ mod tests {
         ]);
         assert!(
             config
-                .proxy("http_proxy", config.file.network.http_proxy.as_ref())
-                .unwrap()
-                .contains("s3cret")
+                .http_proxy()
+                .is_some_and(|proxy| proxy.value.contains("s3cret"))
         );
         let shown = format!("{config:?}");
         assert!(shown.contains("/h/") && !shown.contains("s3cret"), "{shown}");

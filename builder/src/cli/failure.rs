@@ -85,6 +85,7 @@ from_failures! {
     crate::cli::inspect::image::ImageError => 1,
     crate::cli::report::ReportError => 1,
     crate::cli::base::NoBase => 1,
+    crate::cli::man::ManualUnwritable => 1,
     crate::oci::config::ConfigError => 1,
     crate::store::copy::CopyError => 1,
 }

@@ -1,7 +1,10 @@
 //! The command line: one file a command, one that reads the environment, one that prints.
 
 pub mod arguments;
+pub mod variable;
+pub mod setting;
 pub mod config;
+pub mod effective;
 pub mod words;
 pub mod render;
 pub mod recorder;
@@ -12,7 +15,11 @@ pub mod interrupt;
 pub mod base;
 pub mod build;
 pub mod cache;
+pub mod completions;
+pub mod config_command;
+pub mod doctor;
 pub mod inspect;
+pub mod man;
 pub mod plan;
 pub mod report;
 pub mod run;
@@ -20,13 +27,20 @@ pub mod run;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::ArgMatches;
+use clap::CommandFactory as _;
+use clap::FromArgMatches as _;
+use clap::parser::ValueSource;
 
 use crate::cli::arguments::Arguments;
 use crate::cli::arguments::Command;
 use crate::cli::config::Config;
+use crate::cli::config_command::Shown;
 use crate::cli::failure::CommandError;
 use crate::cli::render::Manner;
+use crate::cli::setting::Origin;
+use crate::cli::setting::Setting;
+use crate::cli::variable::Variable;
 use crate::sandbox;
 
 /// The whole program, but for the process itself.
@@ -38,9 +52,10 @@ pub fn main() -> ExitCode {
         Some("__as-user") => return exit_with(sandbox::identity::as_user_main(&words[2..])),
         _ => {}
     }
-    let arguments = Arguments::parse_from(words);
+    let matches = Arguments::command().get_matches_from(words);
+    let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let manner = Manner::of(arguments.progress, arguments.quiet);
-    match run(arguments, manner) {
+    match run(arguments, &matches, manner) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             render::failure(manner, &error);
@@ -49,17 +64,58 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: Arguments, manner: Manner) -> Result<u8, CommandError> {
+fn run(arguments: Arguments, matches: &ArgMatches, manner: Manner) -> Result<u8, CommandError> {
     trace();
-    let config = Config::read(arguments.home.as_deref(), arguments.sandbox)?;
-    match arguments.command {
+    let Arguments {
+        command,
+        home,
+        sandbox,
+        progress,
+        quiet,
+    } = arguments;
+    // These two need no configuration, and must work where it is broken.
+    match &command {
+        Command::Completions(command) => return completions::run(command),
+        Command::Man(command) => return man::run(command),
+        _ => {}
+    }
+    let home = home.map(|value| typed(matches, "home", value, Variable::PackhorseHome));
+    let sandbox = sandbox.map(|value| typed(matches, "sandbox", value, Variable::PackhorseSandbox));
+    let config = Config::read(home, sandbox)?;
+    let shown = Shown {
+        progress: typed_or_default(matches, "progress", progress),
+        quiet: typed_or_default(matches, "quiet", quiet),
+    };
+    match command {
         Command::Build(command) => build::run(command, &config, manner),
         Command::Plan(command) => plan::run(command, &config, manner),
         Command::Run(command) => run::run(&command, &config),
         Command::Inspect(command) => inspect::run(&command, &config),
         Command::Base(command) => base::run(command, &config, manner),
         Command::Cache(command) => cache::run(&command, &config),
+        Command::Doctor(command) => doctor::run(&command, &config),
+        Command::Config(command) => config_command::run(&command, &config, &shown),
+        Command::Completions(command) => completions::run(&command),
+        Command::Man(command) => man::run(&command),
     }
+}
+
+/// A value of the command line, which clap may have taken from `variable`.
+fn typed<T>(matches: &ArgMatches, name: &'static str, value: T, variable: Variable) -> Setting<T> {
+    let origin = match matches.value_source(name) {
+        Some(ValueSource::EnvVariable) => Origin::Variable(variable),
+        _ => Origin::Flag(name),
+    };
+    Setting { value, origin }
+}
+
+/// A value of the command line that has a default and no variable.
+fn typed_or_default<T>(matches: &ArgMatches, name: &'static str, value: T) -> Setting<T> {
+    let origin = match matches.value_source(name) {
+        Some(ValueSource::CommandLine) => Origin::Flag(name),
+        _ => Origin::Default,
+    };
+    Setting { value, origin }
 }
 
 /// What goes wrong inside is shown on request: `RUST_LOG=packhorse=debug`.

@@ -2,13 +2,15 @@
 
 use std::ffi::OsStr;
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::mirror::Mirrors;
 use crate::cli::config::Config;
 use crate::cli::failure::CommandError;
+use crate::cli::setting::Origin;
+use crate::cli::setting::Setting;
+use crate::cli::variable::Variable;
 use crate::events::Cancel;
 use crate::events::Watcher;
 use crate::git::repository::Git;
@@ -57,21 +59,15 @@ impl Toolbox {
     /// Makes the tools. Must be called while the process has one thread: a plain user's process becomes root of a
     /// namespace of its own here.
     pub fn open(config: &Config, insecure: &[String], watcher: Watcher) -> Result<Self, CommandError> {
-        let search_path = config
-            .environment
-            .get("PATH")
-            .map(|path| OsStr::new(path.as_os_str()));
-        let surroundings = Surroundings::read(search_path, config.variable("USER"));
-        let (ground, climbed) = sandbox::enter(&surroundings, config.rung, &config.home)?;
-        let store = Store::open(&config.home)?.with_owners(ground.owners());
+        let surroundings = surroundings(config);
+        let (ground, climbed) = sandbox::enter(&surroundings, config.rung.value, &config.home.value)?;
+        let store = Store::open(&config.home.value)?.with_owners(ground.owners());
         let http_settings = http_settings(config, insecure);
         let http = Client::new(&http_settings)?;
         let user_command = identity::as_user_arguments(ground.identity);
         let credentials = CredentialSources {
-            cnb_registry_auth: config.variable("CNB_REGISTRY_AUTH").map(str::to_owned),
-            files: credential_files(config),
             user_command: user_command.clone(),
-            ..CredentialSources::default()
+            ..credential_sources(config)
         };
         let git = GitSettings {
             http: http_settings.clone(),
@@ -133,8 +129,31 @@ pub fn block_on<T>(work: impl Future<Output = T>) -> Result<T, CommandError> {
     Ok(outcome)
 }
 
-fn http_settings(config: &Config, insecure: &[String]) -> HttpSettings {
+/// Who packhorse is on this machine.
+pub(super) fn surroundings(config: &Config) -> Surroundings {
+    let search_path = config
+        .environment
+        .get(Variable::Path.name())
+        .map(|path| OsStr::new(path.as_os_str()));
+    Surroundings::read(search_path, config.variable(Variable::User))
+}
+
+/// Where credentials for registries are looked for, by this very user.
+pub(super) fn credential_sources(config: &Config) -> CredentialSources {
+    CredentialSources {
+        cnb_registry_auth: config.registry_auth().map(|auth| auth.value),
+        files: config
+            .credential_files()
+            .into_iter()
+            .map(|file| file.value)
+            .collect(),
+        ..CredentialSources::default()
+    }
+}
+
+pub(super) fn http_settings(config: &Config, insecure: &[String]) -> HttpSettings {
     let network = &config.file.network;
+    let value = |setting: Option<Setting<String>>| setting.map(|setting| setting.value);
     let mirror = |mirror: &crate::cli::config::MirrorFile| Mirror {
         prefix: mirror.prefix.clone(),
         target: mirror.target.clone(),
@@ -142,9 +161,9 @@ fn http_settings(config: &Config, insecure: &[String]) -> HttpSettings {
     HttpSettings {
         ca_files: network.ca_file.iter().cloned().collect(),
         proxy: Proxy {
-            http: config.proxy("http_proxy", network.http_proxy.as_ref()),
-            https: config.proxy("https_proxy", network.https_proxy.as_ref()),
-            no_proxy: config.proxy("no_proxy", network.no_proxy.as_ref()),
+            http: value(config.http_proxy()),
+            https: value(config.https_proxy()),
+            no_proxy: value(config.no_proxy()),
         },
         mirrors: config.file.mirrors.iter().map(mirror).collect(),
         plain_http_hosts: config
@@ -158,26 +177,15 @@ fn http_settings(config: &Config, insecure: &[String]) -> HttpSettings {
     }
 }
 
-/// Docker's file first, then the ones of podman and its kin.
-fn credential_files(config: &Config) -> Vec<PathBuf> {
-    let docker = config
-        .variable("DOCKER_CONFIG")
-        .map(PathBuf::from)
-        .or_else(|| Some(config.user_home.as_ref()?.join(".docker")))
-        .map(|folder| folder.join("config.json"));
-    let named = config.variable("REGISTRY_AUTH_FILE").map(PathBuf::from);
-    let containers = config
-        .variable("XDG_RUNTIME_DIR")
-        .map(|folder| PathBuf::from(folder).join("containers/auth.json"));
-    [named, docker, containers].into_iter().flatten().collect()
-}
-
 /// `GIT_SSH_COMMAND` and `GIT_SSH`.
 fn with_ssh(settings: GitSettings, config: &Config) -> Result<GitSettings, CommandError> {
-    let ssh_command = match (config.variable("GIT_SSH_COMMAND"), config.variable("GIT_SSH")) {
-        (Some(command), _) => ssh_words(command)?,
-        (None, Some(program)) => vec![program.into()],
-        (None, None) => settings.ssh_command.clone(),
+    let ssh_command = match config.ssh() {
+        Some(Setting {
+            value,
+            origin: Origin::Variable(Variable::GitSshCommand),
+        }) => ssh_words(&value)?,
+        Some(program) => vec![program.value.into()],
+        None => settings.ssh_command.clone(),
     };
     Ok(GitSettings {
         ssh_command,
@@ -199,27 +207,16 @@ fn builder_settings(
     ground: Ground,
     missing: Vec<Missing>,
 ) -> Result<BuilderSettings, CommandError> {
-    let defaults = Mirrors::default();
-    let named = |variable: &str, file: &Option<String>| {
-        config
-            .variable(variable)
-            .map(str::to_owned)
-            .or_else(|| file.clone())
-    };
     let mirrors = Mirrors {
-        main: named("PACKHORSE_DEBIAN_MIRROR", &config.file.base.mirror).unwrap_or(defaults.main),
-        security: named(
-            "PACKHORSE_DEBIAN_SECURITY_MIRROR",
-            &config.file.base.security_mirror,
-        )
-        .unwrap_or(defaults.security),
-        snapshot: defaults.snapshot,
+        main: config.base_mirror().value,
+        security: config.base_security_mirror().value,
+        snapshot: Mirrors::default().snapshot,
     };
     Ok(BuilderSettings {
         mirrors,
         ground,
         missing,
-        ca_file: config.ca_file(),
+        ca_file: config.ca_file().map(|file| file.value),
         network: NetworkPolicy::Public(PublicPolicy {
             trusted_hosts: mirror_hosts(config),
             ..PublicPolicy::default()
@@ -237,10 +234,9 @@ fn mirror_hosts(config: &Config) -> Vec<String> {
     config.file.mirrors.iter().filter_map(host).collect()
 }
 
-fn upstream_proxy(config: &Config) -> Result<UpstreamProxy, CommandError> {
-    let network = &config.file.network;
-    let url = |name: &str, file: Option<&String>| -> Result<Option<reqwest::Url>, CommandError> {
-        let Some(text) = config.proxy(name, file) else {
+pub(super) fn upstream_proxy(config: &Config) -> Result<UpstreamProxy, CommandError> {
+    let url = |name: &str, setting: Option<Setting<String>>| -> Result<Option<reqwest::Url>, CommandError> {
+        let Some(Setting { value: text, .. }) = setting else {
             return Ok(None);
         };
         let with_scheme = if text.contains("://") {
@@ -253,12 +249,13 @@ fn upstream_proxy(config: &Config) -> Result<UpstreamProxy, CommandError> {
             .map_err(|error| CommandError::usage(format!("the proxy in {name} is no URL: {error}")))
     };
     Ok(UpstreamProxy {
-        http: url("http_proxy", network.http_proxy.as_ref())?,
-        https: url("https_proxy", network.https_proxy.as_ref())?,
+        http: url("http_proxy", config.http_proxy())?,
+        https: url("https_proxy", config.https_proxy())?,
         no_proxy: config
-            .proxy("no_proxy", network.no_proxy.as_ref())
+            .no_proxy()
             .map(|hosts| {
                 hosts
+                    .value
                     .split(',')
                     .map(|host| host.trim().to_owned())
                     .filter(|host| !host.is_empty())
@@ -270,7 +267,7 @@ fn upstream_proxy(config: &Config) -> Result<UpstreamProxy, CommandError> {
 
 /// The one place that reads the clock.
 #[expect(clippy::disallowed_methods, reason = "commands hand the time to the library")]
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     let since = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap_or_default();

@@ -1,5 +1,6 @@
 //! What can be typed; the doc comments are the help.
 
+pub mod about;
 pub mod build;
 pub mod image;
 pub mod upkeep;
@@ -12,6 +13,10 @@ use clap::Parser;
 use clap::Subcommand;
 use clap::ValueEnum;
 
+use crate::cli::arguments::about::CompletionsArguments;
+use crate::cli::arguments::about::ConfigArguments;
+use crate::cli::arguments::about::DoctorArguments;
+use crate::cli::arguments::about::ManArguments;
 use crate::cli::arguments::build::BuildArguments;
 use crate::cli::arguments::build::PlanArguments;
 use crate::cli::arguments::image::InspectArguments;
@@ -109,6 +114,14 @@ pub enum Command {
     /// Show or prune what is kept on this machine
     #[command(subcommand)]
     Cache(CacheCommand),
+    /// Show what this machine allows, what is missing, and how to get it
+    Doctor(DoctorArguments),
+    /// Show every setting that is in force, and where it comes from
+    Config(ConfigArguments),
+    /// Print the completions of a shell
+    Completions(CompletionsArguments),
+    /// Print the manual
+    Man(ManArguments),
 }
 
 fn rung(text: &str) -> Result<WantedRung, NoRung> {
@@ -144,7 +157,7 @@ mod tests {
 
     #[test]
     fn the_help_reads_well_at_80_columns() {
-        let paths: [&[&str]; 11] = [
+        let paths: [&[&str]; 15] = [
             &[],
             &["build"],
             &["plan"],
@@ -156,6 +169,10 @@ mod tests {
             &["cache"],
             &["cache", "list"],
             &["cache", "prune"],
+            &["doctor"],
+            &["config"],
+            &["completions"],
+            &["man"],
         ];
         for path in paths {
             let text = help(path);
