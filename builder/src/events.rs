@@ -19,7 +19,7 @@ use crate::model::phase::Phase;
 use crate::model::receipt::LayerOutcome;
 
 /// Which of a step's two outputs a line came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stream {
     /// Standard output.

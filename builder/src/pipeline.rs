@@ -1,10 +1,12 @@
 //! One build from source to receipt: the six phases in order, and nothing else; or the first two of them, for a plan.
 
+use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
 use crate::error::BuildError;
 use crate::events::Event;
+use crate::events::Watcher;
 use crate::model::phase::Phase;
 use crate::model::receipt::Receipt;
 use crate::model::request::BuildRequest;
@@ -17,12 +19,28 @@ use crate::phases::plan_report::PlanReport;
 use crate::phases::publish;
 use crate::phases::restore;
 use crate::phases::source;
+use crate::phases::source::SourceError;
+use crate::secrets::redaction::Patterns;
+use crate::secrets::redactor::Redactor;
 
 /// Builds an image. Each phase needs what only the one before it can make; a source that did not change since a build
 /// whose image is still in place ends after the first.
 ///
 /// Must run on a multi-threaded tokio runtime: phases block.
 pub async fn build_image(request: &BuildRequest, tools: &Tools<'_>) -> Result<Receipt, BuildError> {
+    let watcher = without_secrets(request, tools)?;
+    let tools = &Tools {
+        watcher: &watcher,
+        ..*tools
+    };
+    let outcome = run_phases(request, tools).await;
+    if !request.secrets.is_empty() {
+        tokio::task::block_in_place(|| leave_nothing(tools));
+    }
+    outcome
+}
+
+async fn run_phases(request: &BuildRequest, tools: &Tools<'_>) -> Result<Receipt, BuildError> {
     let mut clock = Clock::new(tools);
 
     clock.start(Phase::Source);
@@ -65,6 +83,27 @@ pub async fn plan_source(request: &BuildRequest, tools: &Tools<'_>) -> Result<Pl
     clock.end();
 
     Ok(PlanReport::of(&plan))
+}
+
+/// Who watches; with secrets in the build, nothing of them comes through.
+fn without_secrets(request: &BuildRequest, tools: &Tools<'_>) -> Result<Watcher, BuildError> {
+    let patterns = Patterns::of(&request.secrets).map_err(SourceError::from)?;
+    Ok(match patterns {
+        Some(patterns) => Arc::new(Redactor::new(Arc::clone(tools.watcher), patterns)),
+        None => Arc::clone(tools.watcher),
+    })
+}
+
+/// Removes at once what the steps have written and nobody keeps, which else waits for the next command: it may have a
+/// secret in it.
+fn leave_nothing(tools: &Tools<'_>) {
+    if let Err(error) = tools.store.empty_trash() {
+        tools.watcher.tell(Event::Warning {
+            text: format!(
+                "what the build has discarded is still on the disk, and may have a secret in it: {error}"
+            ),
+        });
+    }
 }
 
 /// Tells the watcher when phases start and end, and remembers how long each took.

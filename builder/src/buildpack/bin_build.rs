@@ -6,6 +6,8 @@ use std::sync::PoisonError;
 
 use packhorse_spec::plan_toml::BuildpackPlan;
 
+use crate::buildpack::bindings::BINDINGS;
+use crate::buildpack::bindings::files_for;
 use crate::buildpack::build::BuildError;
 use crate::buildpack::environment::Environment;
 use crate::buildpack::environment::Step;
@@ -41,8 +43,20 @@ pub fn run(
     job.remove(&folder)?;
     job.make_directory(&folder)?;
     job.write_file(&plan, asked.to_text().as_bytes(), 0o600)?;
+    let bindings = setting.paths.platform.join(BINDINGS);
+    let secrets = files_for(&setting.secrets, &participant.member.id);
+    if !secrets.is_empty() {
+        let files: Vec<(&Path, &[u8])> = secrets
+            .iter()
+            .map(|(path, bytes)| (path.as_path(), *bytes))
+            .collect();
+        job.show_secrets(&bindings, &files)?;
+    }
     let exit = run_with_plan(job, setting, participant, before, &plan, &layers, events)?;
     job.sweep()?;
+    if !secrets.is_empty() {
+        job.hide_secrets(&bindings)?;
+    }
     job.remove(&folder)?;
     check(participant, exit)
 }

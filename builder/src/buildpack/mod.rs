@@ -8,6 +8,7 @@ pub mod target;
 
 pub mod environment;
 pub mod env_files;
+pub mod bindings;
 pub mod setting;
 
 pub mod detect;

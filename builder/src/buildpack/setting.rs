@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 
+use crate::buildpack::bindings::variables_for;
 use crate::buildpack::env_files::read_env_files;
 use crate::buildpack::env_files::values_allowance;
 use crate::buildpack::environment::EnvFile;
@@ -13,6 +14,7 @@ use crate::buildpack::library::Buildpack;
 use crate::buildpack::paths::Paths;
 use crate::buildpack::target::RunTarget;
 use crate::buildpack::target::distro_of_os_release;
+use crate::model::secret::Secret;
 use crate::sandbox::job::Job;
 use crate::sandbox::job::JobError;
 
@@ -36,6 +38,8 @@ pub struct Setting {
     pub user: Vec<EnvFile>,
     /// The builder owner's variables: the files of the build configuration's `env`.
     pub operator: Vec<EnvFile>,
+    /// The build's secrets, for build steps alone.
+    pub secrets: Vec<Secret>,
 }
 
 impl Setting {
@@ -63,6 +67,7 @@ impl Setting {
             outside,
             user,
             operator,
+            secrets: Vec::new(),
         })
     }
 
@@ -90,7 +95,14 @@ impl Setting {
             exec_env: &self.exec_env,
             step,
         };
-        before.for_step(user, &self.operator, &step).into_variables()
+        let mut variables = before.for_step(user, &self.operator, &step).into_variables();
+        if let Step::Build { .. } = step.step {
+            for secret in variables_for(&self.secrets, &buildpack.descriptor.buildpack.id) {
+                variables.retain(|(name, _)| *name != secret.0);
+                variables.push(secret);
+            }
+        }
+        variables
     }
 }
 
@@ -108,6 +120,7 @@ mod tests {
             outside: Environment::default(),
             user: Vec::new(),
             operator: Vec::new(),
+            secrets: Vec::new(),
         };
         let takes_part = |api: &str, list: &str| {
             let text = format!("api = '{api}'\n[buildpack]\nid = 'a'\nexec-env = {list}\n");

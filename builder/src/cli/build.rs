@@ -14,6 +14,7 @@ use crate::cli::render;
 use crate::cli::render::Manner;
 use crate::cli::render::Renderer;
 use crate::cli::report;
+use crate::cli::secrets;
 use crate::cli::tools;
 use crate::cli::tools::Toolbox;
 use crate::cli::words;
@@ -21,15 +22,18 @@ use crate::model::limits::Limits;
 use crate::model::output::outputs_of;
 use crate::model::reference::ImageReference;
 use crate::model::request::BuildRequest;
+use crate::model::secret::SearchWidth;
 use crate::model::source::SourceSpec;
 use crate::model::timestamp::Timestamp;
 use crate::pipeline::build_image;
+use crate::secrets::redaction::Patterns;
 
 /// Runs the command.
 pub fn run(arguments: BuildArguments, config: &Config, manner: Manner) -> Result<u8, CommandError> {
     let started = Instant::now();
     let insecure = arguments.insecure_registry.clone();
     let request = request(arguments, config)?;
+    let patterns = Patterns::of(&request.secrets)?;
     let recorder = Arc::new(Recorder::new(Renderer::new(manner)));
     let toolbox = Toolbox::open(config, &insecure, recorder.clone())
         .inspect_err(|error| report_refusal(&request, error))?;
@@ -48,7 +52,7 @@ pub fn run(arguments: BuildArguments, config: &Config, manner: Manner) -> Result
         None => Ok(()),
     };
     // The build's own failure is the one to tell, and a digest is told whatever became of the report.
-    let receipt = outcome?;
+    let receipt = outcome.map_err(|error| without_secrets(error.into(), patterns.as_ref()))?;
     match manner {
         Manner::Quiet => render::result(&receipt.digest.to_string())?,
         Manner::Json => render::json(
@@ -57,6 +61,14 @@ pub fn run(arguments: BuildArguments, config: &Config, manner: Manner) -> Result
         Manner::Plain | Manner::Terminal => render::result(&words::summary(&receipt, started.elapsed()))?,
     }
     reported.map(|()| 0)
+}
+
+/// A message may quote what a buildpack has written.
+fn without_secrets(mut error: CommandError, patterns: Option<&Arc<Patterns>>) -> CommandError {
+    if let Some(patterns) = patterns {
+        error.message = patterns.redact(&error.message);
+    }
+    error
 }
 
 /// The build's own failure is the one to tell, whatever becomes of the report.
@@ -92,6 +104,12 @@ fn request(arguments: BuildArguments, config: &Config) -> Result<BuildRequest, C
         keep_git: arguments.keep_git,
         buildpacks: arguments.source.buildpack.clone(),
         environment: environment(&arguments.source, config)?,
+        secrets: secrets::read(&arguments, config)?,
+        search_width: if arguments.check_secrets {
+            SearchWidth::Kept
+        } else {
+            SearchWidth::Leaving
+        },
         force: arguments.force,
         created: arguments.creation_time.map(Timestamp),
         limits: Limits {

@@ -78,6 +78,7 @@ from_failures! {
     crate::model::reference::ReferenceError => 2,
     crate::model::output::OutputError => 2,
     crate::model::source::SourceError => 2,
+    crate::model::secret::SecretError => 2,
     crate::oci::layout::LayoutError => 1,
     crate::registry::error::RegistryError => 1,
     crate::network::publish::PublishError => 1,

@@ -23,6 +23,7 @@ pub mod man;
 pub mod plan;
 pub mod report;
 pub mod run;
+pub mod secrets;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

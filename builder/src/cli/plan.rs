@@ -16,6 +16,7 @@ use crate::cli::tools::Toolbox;
 use crate::error::BuildError;
 use crate::model::limits::Limits;
 use crate::model::request::BuildRequest;
+use crate::model::secret::SearchWidth;
 use crate::phases::detect::DetectError;
 use crate::phases::plan_report::PlanReport;
 use crate::phases::plan_report::Provision;
@@ -60,6 +61,8 @@ fn request(arguments: PlanArguments, config: &Config) -> Result<BuildRequest, Co
         outputs: Vec::new(),
         buildpacks: arguments.source.buildpack,
         environment,
+        secrets: Vec::new(),
+        search_width: SearchWidth::default(),
         force: true,
         created: None,
         limits: Limits::default(),

@@ -27,6 +27,7 @@ use crate::model::receipt::Receipt;
 use crate::model::request::BuildRequest;
 use crate::oci::temporary::write_atomically;
 use crate::phases::plan_report::RejectedGroup;
+use crate::secrets::redaction::Patterns;
 
 /// A report that could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +66,7 @@ pub fn write(
         Ok(receipt) => Document::of_success(request, receipt),
         Err(error) => Document::of_failure(request, FailureReport::of(error), rejected_of(error), before),
     };
-    write_document(directory, &document)
+    write_document(directory, &document, request)
 }
 
 /// Writes both files for a build that never began: its tools could not be had.
@@ -76,10 +77,10 @@ pub fn write_refusal(
 ) -> Result<(), CommandError> {
     let failure = FailureReport::new(error.message.clone(), error.facts, error.exit_code);
     let document = Document::of_failure(request, failure, Vec::new(), &BeforeTheEnd::default());
-    write_document(directory, &document)
+    write_document(directory, &document, request)
 }
 
-fn write_document(directory: &Path, document: &Document) -> Result<(), CommandError> {
+fn write_document(directory: &Path, document: &Document, request: &BuildRequest) -> Result<(), CommandError> {
     fs::create_dir_all(directory).map_err(|source| ReportError {
         path: directory.to_owned(),
         source,
@@ -89,11 +90,22 @@ fn write_document(directory: &Path, document: &Document) -> Result<(), CommandEr
         ("report.json", document.to_json()),
     ] {
         let path = directory.join(name);
-        let text = text.map_err(io::Error::other);
+        let text = text
+            .map(|text| without_secrets(request, text))
+            .map_err(io::Error::other);
         text.and_then(|text| write_atomically(&path, text.as_bytes()))
             .map_err(|source| ReportError { path, source })?;
     }
     Ok(())
+}
+
+/// What a buildpack says of itself may have a secret in it.
+fn without_secrets(request: &BuildRequest, text: String) -> String {
+    match Patterns::of(&request.secrets) {
+        Ok(Some(patterns)) => patterns.redact(&text),
+        // A build whose secrets cannot be searched for did not begin.
+        Ok(None) | Err(_) => text,
+    }
 }
 
 /// The content of both files; `[image]` goes first in the TOML, as the specification has it.
@@ -297,6 +309,7 @@ mod tests {
     use crate::buildpack::detect::DetectError as ChoiceError;
     use crate::buildpack::order::Rejected;
     use crate::model::limits::Limits;
+    use crate::model::secret::SearchWidth;
     use crate::model::source::SourceSpec;
     use crate::phases::detect::DetectError;
 
@@ -311,6 +324,8 @@ mod tests {
             ],
             buildpacks: Vec::new(),
             environment: Vec::new(),
+            secrets: Vec::new(),
+            search_width: SearchWidth::default(),
             force: false,
             created: None,
             limits: Limits::default(),

@@ -22,6 +22,8 @@ pub struct KeyInputs {
     pub buildpacks: Vec<Digest>,
     /// Variables for the buildpacks.
     pub environment: Vec<(String, String)>,
+    /// Of each secret: its name, who gets it and how; and a hash of its bytes with a key of this machine.
+    pub secrets: Vec<(String, String)>,
     /// Whether `.git` stays in the workspace, and whether submodules are in it.
     pub options: [bool; 2],
 }
@@ -52,6 +54,7 @@ mod tests {
             created: Timestamp::BUILDPACKS,
             buildpacks: Vec::new(),
             environment: vec![("A".to_owned(), "B".to_owned())],
+            secrets: Vec::new(),
             options: [false, false],
         }
     }
@@ -92,6 +95,10 @@ mod tests {
             },
             KeyInputs {
                 environment: Vec::new(),
+                ..inputs()
+            },
+            KeyInputs {
+                secrets: vec![("npm".to_owned(), "0".repeat(64))],
                 ..inputs()
             },
             KeyInputs {

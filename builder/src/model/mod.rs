@@ -14,6 +14,7 @@ pub mod size;
 pub mod limits;
 pub mod phase;
 pub mod output;
+pub mod secret;
 pub mod request;
 pub mod receipt;
 pub mod build_key;

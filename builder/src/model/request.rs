@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use crate::model::limits::Limits;
 use crate::model::output::Output;
+use crate::model::secret::SearchWidth;
+use crate::model::secret::Secret;
 use crate::model::source::SourceSpec;
 use crate::model::timestamp::Timestamp;
 
@@ -22,6 +24,10 @@ pub struct BuildRequest {
     pub buildpacks: Vec<PathBuf>,
     /// Variables for the buildpacks, as files of `/platform/env`.
     pub environment: Vec<(String, String)>,
+    /// Secrets for build steps; in memory alone.
+    pub secrets: Vec<Secret>,
+    /// Where they are looked for.
+    pub search_width: SearchWidth,
     /// Whether to build although nothing changed.
     pub force: bool,
     /// The image's `created`, if not derived from the source.

@@ -1,6 +1,7 @@
 //! What one phase hands to the next, and the tools that they share. Only a phase can make a handed value.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
@@ -23,12 +24,16 @@ use crate::model::policy::NetworkPolicy;
 use crate::model::previous_image::PreviousImage;
 use crate::model::receipt::LayerOutcome;
 use crate::model::receipt::Receipt;
+use crate::model::secret::SearchWidth;
 use crate::model::timestamp::Timestamp;
 use crate::network::gateway::Gateway;
+use crate::oci::layer::LayerTar;
 use crate::registry::client::Registry;
 use crate::sandbox::ladder::Ground;
 use crate::sandbox::ladder::Missing;
 use crate::sandbox::native::NativeJob;
+use crate::secrets::search::LayerSearch;
+use crate::secrets::search::Search;
 use crate::store::Store;
 use crate::store::blobs::BlobsInUse;
 use crate::store::caches::Cache;
@@ -106,6 +111,25 @@ pub struct Source {
     pub(super) app: String,
     pub(super) key: KeyInputs,
     pub(super) previous: Option<PreviousImage>,
+    pub(super) guard: Guard,
+}
+
+/// What sees to it that no secret leaves.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Guard {
+    /// What is looked for; none in a build without secrets.
+    pub(super) search: Option<Arc<Search>>,
+    /// Where.
+    pub(super) width: SearchWidth,
+}
+
+impl Guard {
+    /// Looks at everything that is written to `tar` from now on.
+    pub(super) fn watch(&self, tar: &mut LayerTar<'_>) {
+        if let Some(search) = &self.search {
+            tar.inspect(Box::new(LayerSearch::new(Arc::clone(search))));
+        }
+    }
 }
 
 /// Where the files come from.

@@ -39,6 +39,7 @@ use crate::sandbox::mount::JobMounts;
 use crate::sandbox::mount_point::Place;
 use crate::sandbox::network_namespace;
 use crate::sandbox::root;
+use crate::sandbox::secret_mount;
 use crate::sandbox::socket::Socket;
 use crate::sandbox::step::Step;
 use crate::sandbox::step::StepError;
@@ -253,6 +254,14 @@ impl Server {
                 reply(&answer, &Answer::Done);
             }
             Request::AttachLayers => reply(&answer, &self.attach_layers()),
+            Request::ShowSecrets { folder, files } => {
+                let contents = descriptors.next();
+                reply(
+                    &answer,
+                    &secret_mount::attach(&self.init.start, Path::new(&folder), &files, contents),
+                );
+            }
+            Request::HideSecrets { folder } => reply(&answer, &secret_mount::detach(Path::new(&folder))),
             Request::Connect { address } => match network_namespace::begin_to_connect(address) {
                 Ok(socket) => drop(answer.send(&Answer::Done, &[socket.as_fd()])),
                 Err(error) => reply(

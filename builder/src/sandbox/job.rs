@@ -50,6 +50,13 @@ pub trait Job: Send + Sync {
     /// Mounts the layers state at `/layers`; before that it is an empty folder.
     fn attach_layers(&self) -> Result<(), JobError>;
 
+    /// Shows files below `folder`, whose paths are relative to it: on a mount of memory that holds nothing else, 0400 and
+    /// the job's user's. An error where nothing can be mounted.
+    fn show_secrets(&self, folder: &Path, files: &[(&Path, &[u8])]) -> Result<(), JobError>;
+
+    /// Takes them away for good. Nobody may have them open any more: sweep first.
+    fn hide_secrets(&self, folder: &Path) -> Result<(), JobError>;
+
     /// A regular file's bytes, none if there is no such file. More than `size_bytes_max` is an error, and so is a file
     /// that is not regular.
     fn read_file(&self, path: &Path, size_bytes_max: u64) -> Result<Option<Vec<u8>>, JobError>;
@@ -95,6 +102,12 @@ pub enum JobError {
         /// What is known of the cause.
         why: String,
     },
+    /// Secrets cannot be shown, or not be taken away.
+    #[error("the sandbox cannot give secrets to a build step: {why}")]
+    Secrets {
+        /// What was tried, and the kernel's words.
+        why: String,
+    },
     /// The build was cancelled.
     #[error("interrupted")]
     Cancelled,
@@ -105,6 +118,7 @@ impl Failure for JobError {
         match self {
             Self::File { .. } => Facts::user("sandbox_file"),
             Self::Ended { .. } => Facts::platform("sandbox_ended"),
+            Self::Secrets { .. } => Facts::platform("sandbox_secrets"),
             Self::Cancelled => Facts::user("interrupted"),
         }
     }

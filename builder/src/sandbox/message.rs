@@ -117,10 +117,24 @@ pub(crate) enum Request {
     Sweep,
     /// Mount `/layers`.
     AttachLayers,
+    /// Mount memory at `folder` with these files in it. With it: a memfd with the contents of all, one after another.
+    ShowSecrets {
+        folder: OsString,
+        files: Vec<SecretFile>,
+    },
+    /// Unmount it.
+    HideSecrets { folder: OsString },
     /// Begin to connect to a TCP address of the job; the socket comes with the answer, and may not be connected yet.
     Connect { address: SocketAddr },
     /// A file call, done by a process of the job's user.
     File(FileRequest),
+}
+
+/// One file of the secrets, relative to their folder.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct SecretFile {
+    pub(crate) path: OsString,
+    pub(crate) bytes: u64,
 }
 
 /// A command to start.

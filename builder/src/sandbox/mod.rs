@@ -42,6 +42,7 @@ mod output;
 mod probe_record;
 mod proc;
 mod root;
+mod secret_mount;
 mod running;
 mod socket;
 mod step;

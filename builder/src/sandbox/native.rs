@@ -43,6 +43,7 @@ use crate::sandbox::message::FileRequest;
 use crate::sandbox::message::Report;
 use crate::sandbox::message::Request;
 use crate::sandbox::running;
+use crate::sandbox::secret_mount;
 use crate::sandbox::socket::Socket;
 use crate::sandbox::spec::JobSockets;
 use crate::sandbox::spec::JobSpec;
@@ -293,6 +294,14 @@ impl Job for NativeJob {
             Path::new("/layers"),
             &Request::AttachLayers,
         )
+    }
+
+    fn show_secrets(&self, folder: &Path, files: &[(&Path, &[u8])]) -> Result<(), JobError> {
+        secret_mount::show(self, folder, files)
+    }
+
+    fn hide_secrets(&self, folder: &Path) -> Result<(), JobError> {
+        secret_mount::hide(self, folder)
     }
 
     fn read_file(&self, path: &Path, size_bytes_max: u64) -> Result<Option<Vec<u8>>, JobError> {

@@ -8,6 +8,7 @@ pub mod launcher_layer;
 pub mod unpacked;
 pub mod caches;
 pub mod receipts;
+pub mod secret_key;
 pub mod pushed;
 pub mod stat_cache;
 pub mod images;

@@ -157,6 +157,16 @@ fn is_absent(error: rustix::io::Errno) -> bool {
 }
 
 impl Job for BwrapJob {
+    fn show_secrets(&self, _folder: &Path, _files: &[(&Path, &[u8])]) -> Result<(), JobError> {
+        Err(JobError::Secrets {
+            why: "bubblewrap mounts nothing later".to_owned(),
+        })
+    }
+
+    fn hide_secrets(&self, _folder: &Path) -> Result<(), JobError> {
+        Ok(())
+    }
+
     fn run(&self, command: &Command, output: Output<'_>) -> Result<Exit, JobError> {
         let program = self.host(Path::new(&command.arguments[0]));
         let is_inside = !command.arguments[0].as_encoded_bytes().starts_with(b"/usr/")

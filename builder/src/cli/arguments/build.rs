@@ -45,6 +45,19 @@ pub struct BuildArguments {
     #[arg(long, short, value_name = "OUTPUT")]
     pub output: Vec<String>,
 
+    /// A secret for build steps, as a service binding: from the variable NAME, a file, or another variable. `@BUILDPACK`
+    /// gives it to that one alone
+    #[arg(long, value_name = "NAME[@BUILDPACK][=FILE|=env:VARIABLE]")]
+    pub secret: Vec<String>,
+
+    /// A secret for one buildpack's build step, as the variable NAME
+    #[arg(long, value_name = "NAME@BUILDPACK[=FILE|=env:VARIABLE]")]
+    pub secret_env: Vec<String>,
+
+    /// Search for secrets in layers that only the cache keeps, too
+    #[arg(long)]
+    pub check_secrets: bool,
+
     /// Build even if nothing changed
     #[arg(long)]
     pub force: bool,

@@ -109,8 +109,7 @@ pub fn write_layer(
     Ok(WrittenLayer { descriptor, blob })
 }
 
-/// The diffID and the tar's length in bytes of the entries that `produce` gives; nothing is written. For tests and
-/// benchmarks.
+/// The diffID and the tar's length in bytes of the entries that `produce` gives; nothing is written.
 pub fn diff_id_of(
     produce: impl FnOnce(&mut LayerTar<'_>) -> Result<(), TreeError>,
 ) -> Result<(DiffId, u64), TreeError> {

@@ -6,10 +6,12 @@ use std::io::Write;
 
 use crate::model::failure::Facts;
 use crate::model::failure::Failure;
+use crate::model::secret::SecretFound;
 use crate::oci::tar::header;
 use crate::oci::tar::header::BLOCK_BYTES;
 use crate::oci::tar::header::Header;
 use crate::oci::tar::header::Kind;
+use crate::oci::tar::inspector::Inspector;
 
 const COPY_BUFFER_BYTES: usize = 128 << 10;
 
@@ -18,6 +20,7 @@ pub struct TarWriter<W: Write> {
     output: W,
     header: Vec<u8>,
     buffer: Vec<u8>,
+    inspector: Option<Box<dyn Inspector>>,
 }
 
 /// Why an entry or the end of a tar could not be written.
@@ -61,6 +64,14 @@ pub enum TarError {
         /// The entry's name.
         path: String,
     },
+    /// An entry has a secret of the build in it.
+    #[error("`{path}` has a secret of the build in it: {found}")]
+    Secret {
+        /// The entry's name; empty if the secret is in the name.
+        path: String,
+        /// Which, in which form.
+        found: SecretFound,
+    },
 }
 
 impl Failure for TarError {
@@ -73,6 +84,7 @@ impl Failure for TarError {
             Self::Read { .. } => Facts::platform("layer_read_failed"),
             Self::Shrank { .. } | Self::Grew { .. } => Facts::user("layer_changed_while_read"),
             Self::Name { .. } => Facts::user("layer_name_invalid"),
+            Self::Secret { .. } => Facts::user("secret_found"),
         }
     }
 }
@@ -84,7 +96,13 @@ impl<W: Write> TarWriter<W> {
             output,
             header: Vec::new(),
             buffer: vec![0; COPY_BUFFER_BYTES],
+            inspector: None,
         }
+    }
+
+    /// Shows what is written from now on to `inspector` first.
+    pub fn inspect(&mut self, inspector: Box<dyn Inspector>) {
+        self.inspector = Some(inspector);
     }
 
     /// Writes one entry. `contents` is read for regular files only, and must have just the bytes that the header
@@ -100,6 +118,13 @@ impl<W: Write> TarWriter<W> {
                     path: shown(&header.path),
                 });
             }
+        }
+        if let Some(inspector) = &mut self.inspector {
+            let looked = inspector.name(&header.path).and_then(|()| inspector.name(target));
+            looked.map_err(|found| TarError::Secret {
+                path: String::new(),
+                found,
+            })?;
         }
         self.header.clear();
         header::encode(header, &mut self.header);
@@ -148,6 +173,13 @@ impl<W: Write> TarWriter<W> {
             }
             if count == 0 {
                 break;
+            }
+            if let Some(inspector) = &mut self.inspector {
+                let looked = inspector.contents(&self.buffer[..count]);
+                looked.map_err(|found| TarError::Secret {
+                    path: shown(&header.path),
+                    found,
+                })?;
             }
             self.output
                 .write_all(&self.buffer[..count])

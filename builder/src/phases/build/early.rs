@@ -14,9 +14,11 @@ use packhorse_spec::identifier::escape_id;
 
 use crate::buildpack::layers::LayerOnDisk;
 use crate::oci::overlay::marks::touches;
+use crate::oci::tree::append_layer_directory;
 use crate::phases::build::RunError;
 use crate::phases::handover::EarlyLayer;
 use crate::phases::handover::FileTime;
+use crate::phases::handover::Guard;
 use crate::phases::handover::USER_ID;
 use crate::store::blobs::Blobs;
 use crate::store::directory_layer::tree_of_user;
@@ -53,12 +55,17 @@ pub(super) fn write_all(
     blobs: &Blobs,
     layers: &OwnedFd,
     path: &Path,
+    guard: &Guard,
     stop: &AtomicBool,
 ) -> Vec<EarlyLayer> {
     let tree = tree_of_user(layers.as_fd(), path, USER_ID, stop);
     let mut written = Vec::new();
     while let Ok(Ready { layer, exited }) = ready.recv() {
-        match blobs.write_directory(&tree, &place(&layer), &mut |_| {}) {
+        let written_now = blobs.write_layer(&mut |_| {}, |tar| {
+            guard.watch(tar);
+            append_layer_directory(tar, &tree, &place(&layer))
+        });
+        match written_now {
             Ok(descriptor) => {
                 written.push(EarlyLayer {
                     buildpack: layer.buildpack,

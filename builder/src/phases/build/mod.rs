@@ -93,8 +93,8 @@ fn run_and_write(plan: &Plan, tools: &Tools<'_>) -> Result<(Built, Vec<EarlyLaye
     let mut clock = Ok(());
     std::thread::scope(|scope| {
         let (sender, receiver) = channel();
-        let writing =
-            scope.spawn(|| early::write_all(&{ receiver }, &blobs, &folder, layers, tools.cancel.flag()));
+        let (guard, stop) = (&plan.source.guard, tools.cancel.flag());
+        let writing = scope.spawn(|| early::write_all(&{ receiver }, &blobs, &folder, layers, guard, stop));
         let mut after_buildpack = |output: &BuildpackOutput| {
             left -= 1;
             // Nothing comes after the last one: the export writes its layers.

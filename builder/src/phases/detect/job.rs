@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::buildpack::bindings::BINDINGS;
 use crate::events::Event;
 use crate::http::dialler::Dialler;
 use crate::http::dialler::resolver::SystemResolver;
@@ -243,7 +244,12 @@ fn read_only(source: PathBuf, target: impl Into<PathBuf>) -> Bind {
 /// `/platform` with the user's variables as files.
 fn platform(request: &BuildRequest, room: &Path) -> Result<PathBuf, DetectError> {
     let platform = room.join("platform");
-    for folder in [platform.clone(), platform.join("env")] {
+    let mut folders = vec![platform.clone(), platform.join("env")];
+    if !request.secrets.is_empty() {
+        // The mount point; nothing is written below it.
+        folders.push(platform.join(BINDINGS));
+    }
+    for folder in folders {
         fs::create_dir(&folder).map_err(|source| DetectError::Prepare {
             path: folder.clone(),
             source,

@@ -15,6 +15,7 @@ use crate::base::ensure::ensure;
 use crate::base::error::BaseError;
 use crate::base::flavour::Flavour;
 use crate::buildpack;
+use crate::buildpack::detect::Detected;
 use crate::buildpack::environment::Environment;
 use crate::buildpack::library::LibraryError;
 use crate::buildpack::order::OrderError;
@@ -23,6 +24,7 @@ use crate::buildpack::setting::EXEC_ENV_DEFAULT;
 use crate::buildpack::setting::Setting;
 use crate::buildpack::target::RunTarget;
 use crate::events::Cancelled;
+use crate::events::Event;
 use crate::git::error::GitError;
 use crate::model::failure::Facts;
 use crate::model::failure::Failure;
@@ -130,7 +132,7 @@ pub async fn choose_buildpacks(
     tools.cancel.check()?;
     let (mut sandbox, shelf) = tokio::task::block_in_place(|| job::start(&source, request, tools, bases))?;
     job::open_gateway(&mut sandbox, tools)?;
-    tokio::task::block_in_place(|| choose(source, &shelf, sandbox, tools))
+    tokio::task::block_in_place(|| choose(source, &shelf, sandbox, request, tools))
 }
 
 async fn ensure_bases(tools: &Tools<'_>) -> Result<Bases, DetectError> {
@@ -155,10 +157,11 @@ fn choose(
     source: Source,
     shelf: &[Shelved],
     sandbox: Sandbox,
+    request: &BuildRequest,
     tools: &Tools<'_>,
 ) -> Result<Plan, DetectError> {
     let (library, order) = buildpacks::library_and_order(shelf)?;
-    let setting = Setting::read(
+    let mut setting = Setting::read(
         &sandbox.job,
         Paths::default(),
         outside(&sandbox),
@@ -168,12 +171,28 @@ fn choose(
     let detected =
         buildpack::detect::choose_group(&sandbox.job, &setting, &library, &order, tools.watcher.as_ref())?;
     sandbox.job.sweep()?;
+    setting.secrets.clone_from(&request.secrets);
+    tell_unused_secrets(request, &detected, tools);
     Ok(Plan {
         source,
         detected,
         setting,
         sandbox,
     })
+}
+
+/// A secret that nobody gets was meant for somebody.
+fn tell_unused_secrets(request: &BuildRequest, detected: &Detected, tools: &Tools<'_>) {
+    let takes_part = |id: &String| detected.group.iter().any(|one| one.member.id.as_str() == id);
+    for secret in &request.secrets {
+        if let Some(id) = secret.buildpack.as_ref().filter(|id| !takes_part(id)) {
+            let text = format!(
+                "nobody gets secret {}: buildpack {id} takes no part in this build",
+                secret.name
+            );
+            tools.watcher.tell(Event::Warning { text });
+        }
+    }
 }
 
 /// What of the build image's environment a buildpack may see, and what a container runtime would add.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use packhorse_spec::identifier::escape_id;
@@ -11,21 +12,31 @@ use packhorse_spec::metadata_json::metadata_to_json;
 use crate::buildpack::layers::LayerOnDisk;
 use crate::buildpack::layers::NAMES_MAX;
 use crate::buildpack::metadata::LayerDigests;
+use crate::model::secret::SearchWidth;
+use crate::oci::layer::diff_id_of;
+use crate::oci::tree::append_layer_directory;
 use crate::phases::export::ExportError;
+use crate::phases::export::leak;
+use crate::phases::export::leak::Leak;
 use crate::phases::handover::Finished;
 use crate::phases::handover::ImageLayer;
 use crate::phases::handover::NextState;
 use crate::phases::handover::Sandbox;
+use crate::phases::handover::Tools;
+use crate::phases::handover::USER_ID;
 use crate::sandbox::job::Job;
 use crate::sandbox::job::JobError;
 use crate::store::caches::record::CachedLayer;
+use crate::store::directory_layer::tree_of_user;
 
 /// Ends the sandbox. None if no layer is for the next build and none was before.
 pub(super) fn prepare(
     finished: Finished,
     digests: &LayerDigests,
     layers: &[ImageLayer],
+    tools: &Tools<'_>,
 ) -> Result<Option<NextState>, ExportError> {
+    check(&finished, tools)?;
     let Finished { plan, built, .. } = finished;
     let Sandbox {
         job,
@@ -49,6 +60,35 @@ pub(super) fn prepare(
         pending,
         layers: record,
     }))
+}
+
+/// Looks for secrets in what the cache would keep and no image has: metadata always, files where that was asked for.
+fn check(finished: &Finished, tools: &Tools<'_>) -> Result<(), ExportError> {
+    let guard = &finished.plan.source.guard;
+    for layer in finished.built.layers.iter().filter(|layer| layer.types.cache) {
+        leak::check_metadata(guard, layer)?;
+    }
+    let only_cached = |layer: &&LayerOnDisk| layer.types.cache && !layer.types.launch && layer.has_directory;
+    if guard.search.is_none() || guard.width == SearchWidth::Leaving {
+        return Ok(());
+    }
+    let layers = &finished.plan.setting.paths.layers;
+    let root = finished.plan.sandbox.job.open_directory(layers)?;
+    let tree = tree_of_user(root.as_fd(), layers, USER_ID, tools.cancel.flag());
+    for layer in finished.built.layers.iter().filter(only_cached) {
+        let place = Path::new(&escape_id(&layer.buildpack)).join(&layer.name);
+        let looked = diff_id_of(|tar| {
+            guard.watch(tar);
+            append_layer_directory(tar, &tree, &place)
+        });
+        tools.cancel.check()?;
+        let name = format!("{}:{}", layer.buildpack, layer.name);
+        looked.map_err(|error| match Leak::of_tree(&name, &error) {
+            Some(leak) => ExportError::Leak(leak),
+            None => error.into(),
+        })?;
+    }
+    Ok(())
 }
 
 /// Removes everything from the layers folder but the folders of `cached`.

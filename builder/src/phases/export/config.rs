@@ -34,6 +34,7 @@ use crate::oci::manifest::describe;
 use crate::phases::export::ExportError;
 use crate::phases::export::fixed;
 use crate::phases::export::layers::Layers;
+use crate::phases::export::leak;
 use crate::phases::handover::Finished;
 use crate::phases::handover::Image;
 use crate::phases::handover::ImageLayer;
@@ -54,8 +55,9 @@ pub(super) fn assemble(finished: &Finished, layers: Layers, tools: &Tools<'_>) -
     }
     config.set_created(finished.plan.source.key.created);
     set_environment(&mut config, finished);
-    for (name, text) in labels(finished, &layers)? {
-        config.set_label(&name, &text);
+    let labels = labels(finished, &layers)?;
+    for (name, text) in &labels {
+        config.set_label(name, text);
     }
 
     let base = ImageLayer {
@@ -65,6 +67,7 @@ pub(super) fn assemble(finished: &Finished, layers: Layers, tools: &Tools<'_>) -
     };
     let all: Vec<ImageLayer> = std::iter::once(base).chain(layers.all).collect();
     let config = config.to_bytes();
+    leak::check_config(&finished.plan.source.guard, &labels, &config)?;
     let manifest = Manifest::new(&config, all.iter().map(|layer| layer.descriptor.blob.clone()));
     let bytes = manifest.to_bytes();
     let blobs = tools.store.blobs()?;

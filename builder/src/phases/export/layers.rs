@@ -20,8 +20,10 @@ use crate::oci::slices::divide;
 use crate::oci::tree;
 use crate::oci::tree::TreeError;
 use crate::phases::export::ExportError;
+use crate::phases::export::earlier;
 use crate::phases::export::fixed;
 use crate::phases::export::late;
+use crate::phases::export::leak::Leak;
 use crate::phases::handover::Finished;
 use crate::phases::handover::ImageLayer;
 use crate::phases::handover::Tools;
@@ -106,6 +108,7 @@ impl Writer<'_> {
             && self.tools.store.blobs()?.contains(&descriptor.blob)
             && !touches(upper, &place).unwrap_or(true)
         {
+            earlier::search(&name, &descriptor, &self.finished.plan.source.guard, self.tools)?;
             return Ok(Some(self.keep(&name, descriptor)));
         }
         let early = self
@@ -201,10 +204,17 @@ impl Writer<'_> {
             done = bytes;
             moving.tell(bytes);
         };
-        let written = self.tools.store.blobs()?.write_layer(&mut passed, produce);
+        let guard = &self.finished.plan.source.guard;
+        let written = self.tools.store.blobs()?.write_layer(&mut passed, |tar| {
+            guard.watch(tar);
+            produce(tar)
+        });
         // What failed since it was told to end was interrupted.
         self.tools.cancel.check()?;
-        let descriptor = written?;
+        let descriptor = written.map_err(|error| match Leak::of(name, &error) {
+            Some(leak) => ExportError::Leak(leak),
+            None => error.into(),
+        })?;
         moving.end(done);
         Ok(self.keep(name, descriptor))
     }

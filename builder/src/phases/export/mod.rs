@@ -2,9 +2,11 @@
 
 mod cache;
 mod config;
+mod earlier;
 mod fixed;
 mod late;
 mod layers;
+mod leak;
 
 use crate::buildpack::metadata::MetadataError;
 use crate::events::Cancelled;
@@ -13,6 +15,7 @@ use crate::model::failure::Failure;
 use crate::oci::config::ConfigError;
 use crate::oci::slices::SliceError;
 use crate::oci::tree::TreeError;
+use crate::phases::export::leak::Leak;
 use crate::phases::handover::Finished;
 use crate::phases::handover::Image;
 use crate::phases::handover::Tools;
@@ -35,6 +38,17 @@ pub enum ExportError {
     /// A layer cannot be recorded.
     #[error(transparent)]
     Metadata(#[from] MetadataError),
+    /// A secret would leave the build.
+    #[error(transparent)]
+    Leak(#[from] Leak),
+    /// A layer that was made before could not be searched for secrets.
+    #[error("cannot search layer `{name}` for secrets: {why}")]
+    Unsearched {
+        /// The layer.
+        name: String,
+        /// Why not.
+        why: String,
+    },
     /// The store could not be used.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -64,6 +78,8 @@ impl Failure for ExportError {
             Self::Tree(error) => error.facts(),
             Self::Slice(error) => error.facts(),
             Self::Metadata(error) => error.facts(),
+            Self::Leak(error) => error.facts(),
+            Self::Unsearched { .. } => Facts::platform("secret_search_failed"),
             Self::Store(error) => error.facts(),
             Self::Job(error) => error.facts(),
             Self::Config(error) => error.facts(),
@@ -81,6 +97,6 @@ pub fn assemble_image(finished: Finished, tools: &Tools<'_>) -> Result<Image, Ex
     tools.cancel.check()?;
     let digests = layers.digests.clone();
     let image = config::assemble(&finished, layers, tools)?;
-    let next = cache::prepare(finished, &digests, &image.layers)?;
+    let next = cache::prepare(finished, &digests, &image.layers, tools)?;
     Ok(Image { next, ..image })
 }

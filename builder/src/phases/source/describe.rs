@@ -14,11 +14,13 @@ use crate::model::request::BuildRequest;
 use crate::model::source::GitUrl;
 use crate::model::source::SourceSpec;
 use crate::model::timestamp::Timestamp;
+use crate::phases::handover::Guard;
 use crate::phases::handover::Origin;
 use crate::phases::handover::Source;
 use crate::phases::handover::SourceIdentity;
 use crate::phases::handover::Tools;
 use crate::phases::source::SourceError;
+use crate::secrets::search::Search;
 use crate::store::embedded;
 use crate::store::error::StoreError;
 use crate::store::stat_cache::HashRules;
@@ -44,6 +46,7 @@ pub(super) fn describe(request: &BuildRequest, tools: &Tools<'_>) -> Result<Sour
             .map(|path| buildpack(path, tools))
             .collect::<Result<_, _>>()?,
         environment: request.environment.clone(),
+        secrets: presence_of(request, tools)?,
         options: [request.keep_git, request.submodules],
     };
     let app = app_of(request, known.app);
@@ -53,7 +56,27 @@ pub(super) fn describe(request: &BuildRequest, tools: &Tools<'_>) -> Result<Sour
         app,
         key,
         previous: None,
+        guard: Guard {
+            search: Search::of(&request.secrets)?,
+            width: request.search_width,
+        },
     })
+}
+
+/// What of the secrets is input: a changed one builds again, and no receipt says what it is.
+fn presence_of(request: &BuildRequest, tools: &Tools<'_>) -> Result<Vec<(String, String)>, StoreError> {
+    if request.secrets.is_empty() {
+        return Ok(Vec::new());
+    }
+    let key = tools.store.secret_key()?;
+    let presence = request.secrets.iter().map(|secret| {
+        // The hash is of the name too: two secrets of the same bytes do not look alike.
+        let bytes = [secret.name.as_bytes(), b"=", secret.value.bytes()].concat();
+        (secret.presence(), key.hash(&bytes))
+    });
+    let mut presence: Vec<_> = presence.collect();
+    presence.sort();
+    Ok(presence)
 }
 
 struct Known {

@@ -14,6 +14,7 @@ use crate::model::failure::Facts;
 use crate::model::failure::Failure;
 use crate::model::receipt::Receipt;
 use crate::model::request::BuildRequest;
+use crate::model::secret::SecretError;
 use crate::oci::layout::LayoutError;
 use crate::phases::handover::ARCHITECTURE;
 use crate::phases::handover::Fetched;
@@ -64,6 +65,9 @@ pub enum SourceError {
         /// The kernel's words.
         source: std::io::Error,
     },
+    /// The build's secrets cannot be looked for.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     /// The store could not be used.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -95,6 +99,7 @@ impl Failure for SourceError {
             Self::Git(error) => error.facts(),
             Self::Base(error) => error.facts(),
             Self::Unreadable { .. } => Facts::user("source_unreadable"),
+            Self::Secret(error) => error.facts(),
             Self::Store(error) => error.facts(),
             Self::Registry(error) => error.facts(),
             Self::LayoutInvalid(error) => error.facts(),
