@@ -142,7 +142,7 @@ fn run(job: &NativeJob, script: &str) -> (Exit, String) {
     let output = Mutex::new(Vec::new());
     let exit = job
         .run(&command, &|_: Stream, bytes: &[u8]| {
-            output.lock().unwrap().extend_from_slice(bytes)
+            output.lock().unwrap().extend_from_slice(bytes);
         })
         .unwrap();
     (

@@ -8,8 +8,6 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::path::PathBuf;
 
-use rustix::mount::MountAttrFlags;
-use rustix::mount::MountPropagationFlags;
 use rustix::pipe::PipeFlags;
 use rustix::process::WaitId;
 use rustix::process::WaitIdOptions;
@@ -25,6 +23,7 @@ use crate::sandbox::identity::Identity;
 use crate::sandbox::identity::Surroundings;
 use crate::sandbox::kernel_settings::KernelSettings;
 use crate::sandbox::ladder::Climbed;
+use crate::sandbox::ladder::Walls;
 use crate::sandbox::linux;
 use crate::sandbox::linux::Forked;
 use crate::sandbox::mount;
@@ -33,7 +32,6 @@ use crate::sandbox::probe;
 use crate::sandbox::probe::Found;
 use crate::sandbox::probe::Obstacle;
 use crate::sandbox::probe_record;
-use crate::sandbox::root;
 use crate::sandbox::step::StepError;
 
 /// What came of a try.
@@ -112,7 +110,11 @@ pub fn take(
     };
     let helper = |program: &Option<PathBuf>| program.as_deref().map(IdHelper::read);
     let inventory = Inventory {
-        overlay: within(libc::CLONE_NEWNS, mount_an_overlay),
+        overlay: match (way, found.overlay) {
+            (None, _) => Tried::NotTried,
+            (Some(_), None) => Tried::Works,
+            (Some(_), Some(number)) => Tried::Refused(number),
+        },
         network: within(libc::CLONE_NEWNET, network_namespace::start_loopback),
         mapped_mount: try_mapped_mount(&climbed, data_directory),
         filters: try_in(0, &nothing_beside, install_filters),
@@ -198,21 +200,6 @@ fn hear(outcome: &OwnedFd) -> io::Result<()> {
     }
 }
 
-/// On a small file system in memory, as root stages its mounts.
-fn mount_an_overlay() -> Result<(), StepError> {
-    use crate::sandbox::step::Step as _;
-    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
-    rustix::mount::mount_change("/", private).step(|| "make mounts private".to_owned())?;
-    let stage = mount::make("tmpfs", &[("size", "1m")], MountAttrFlags::empty())
-        .step(|| "make a stage".to_owned())?;
-    mount::attach_at(stage.as_fd(), "/proc").step(|| "attach the stage".to_owned())?;
-    rustix::process::chdir("/proc").step(|| "enter the stage".to_owned())?;
-    for folder in ["lower", "files", "files/upper", "files/work"] {
-        fs::create_dir(folder).step(|| format!("make the folder `{folder}`"))?;
-    }
-    root::mount_overlay("root", &["lower".to_owned()], "files", true)
-}
-
 fn install_filters() -> Result<(), StepError> {
     use crate::sandbox::step::Step as _;
     rustix::thread::set_no_new_privs(true).step(|| "give up new privileges".to_owned())?;
@@ -221,7 +208,7 @@ fn install_filters() -> Result<(), StepError> {
         why,
         number: io::Error::last_os_error().raw_os_error(),
     };
-    Filters::compile()
+    Filters::compile(Walls::Namespaces)
         .and_then(|filters| filters.install())
         .map_err(failed)
 }
@@ -244,7 +231,7 @@ fn try_mapped_mount(climbed: &Climbed, data_directory: &Path) -> Tried {
 }
 
 fn try_identity(climbed: &Climbed, surroundings: &Surroundings) -> Tried {
-    let Some(best) = climbed.best else {
+    let Some(best) = climbed.best.filter(|best| best.walls == Walls::Namespaces) else {
         return Tried::NotTried;
     };
     let enter = || {
@@ -297,6 +284,7 @@ mod tests {
         let found = |with, without| Found {
             with_user_namespace: with,
             without_user_namespace: without,
+            ..Found::NOTHING_REFUSED
         };
         assert_eq!(way(&found(None, None)), Some(libc::CLONE_NEWUSER));
         assert_eq!(

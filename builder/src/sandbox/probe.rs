@@ -105,9 +105,10 @@ impl Tried {
 /// Tries. Only for a process with one thread. `data_directory` need not be there yet.
 pub(crate) fn probe(is_root: bool, data_directory: &Path) -> io::Result<Found> {
     let with = try_namespaces(libc::CLONE_NEWUSER)?;
-    let without = match is_root && with.is_closed() {
-        true => Some(try_namespaces(0)?),
-        false => None,
+    let without = if is_root && with.is_closed() {
+        Some(try_namespaces(0)?)
+    } else {
+        None
     };
     let chroot = match without {
         Some(without) if without.is_closed() => try_chroot()?,

@@ -148,12 +148,7 @@ fn make_folder(name: &str) -> Result<(), StepError> {
 }
 
 /// Mounts an overlay at the new folder `target`; all names are relative to the working directory.
-pub(crate) fn mount_overlay(
-    target: &str,
-    lowers: &[String],
-    writable: &str,
-    volatile: bool,
-) -> Result<(), StepError> {
+fn mount_overlay(target: &str, lowers: &[String], writable: &str, volatile: bool) -> Result<(), StepError> {
     make_folder(target)?;
     let volatile = if volatile { ",volatile" } else { "" };
     let options = format!(

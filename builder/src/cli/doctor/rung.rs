@@ -59,12 +59,16 @@ mod tests {
     use crate::sandbox::ladder::Ground;
     use crate::sandbox::ladder::Missing;
     use crate::sandbox::ladder::Proc;
+    use crate::sandbox::ladder::Trees;
+    use crate::sandbox::ladder::Walls;
 
     fn climbed() -> Climbed {
         Climbed {
             best: Some(Ground {
                 identity: Identity::Single { uid: 1000, gid: 1000 },
                 proc: Proc::Own,
+                trees: Trees::Overlay,
+                walls: Walls::Namespaces,
             }),
             missing: vec![Missing {
                 rung: Rung::Rootless,

@@ -72,7 +72,9 @@ pub(crate) fn lay_out(spec: &JobSpec) -> Result<(), SandboxError> {
         .flat_map(|bundle| certificates::binds(bundle))
     {
         let target = Path::new(&bind.target);
-        if bind.only_over_existing && !matches!(look_up(&[root.clone()], target), Ok(Seen::File(_))) {
+        if bind.only_over_existing
+            && !matches!(look_up(std::slice::from_ref(&root), target), Ok(Seen::File(_)))
+        {
             continue;
         }
         copy_in(&root, Path::new(&bind.source), target)?;

@@ -52,10 +52,7 @@ fn anna() -> Facts {
         first: 165_536,
         count: IDS,
     });
-    let found = Found {
-        with_user_namespace: None,
-        without_user_namespace: None,
-    };
+    let found = Found::NOTHING_REFUSED;
     let subordinate = "bert:100000:65536\nanna:165536:65536\n".to_owned();
     climb(Facts {
         surroundings: Surroundings {
@@ -132,6 +129,7 @@ fn refused(facts: Facts, obstacle: Obstacle, number: i32) -> Facts {
             found: Found {
                 with_user_namespace: refused,
                 without_user_namespace: refused,
+                ..Found::NOTHING_REFUSED
             },
             overlay: tried,
             network: tried,
@@ -338,7 +336,7 @@ fn root_without_user_namespaces_goes_on() {
                     obstacle: Obstacle::Namespaces,
                     number: 28,
                 }),
-                without_user_namespace: None,
+                ..Found::NOTHING_REFUSED
             },
             ..root.inventory
         },
