@@ -165,9 +165,10 @@ fn check(spec: &JobSpec) -> Result<(), SandboxError> {
 }
 
 fn spawn(spec: &JobSpec, control: Socket) -> Result<Child, SandboxError> {
-    // A job of this user's own id could change the program's file through `/proc/self/exe` (CVE-2019-5736), not this.
+    // A job of this user's own id could change the program's file through `/proc/self/exe` (CVE-2019-5736), not this;
+    // without user namespaces user 0 has it.
     let copy = match spec.ground.identity {
-        Identity::Single { .. } => {
+        Identity::Single { .. } | Identity::RootAlone => {
             Some(sealed_copy(&spec.program).map_err(start_error("copy the program into memory"))?)
         }
         _ => None,
