@@ -14,7 +14,7 @@ use crate::sandbox::step::Step;
 use crate::sandbox::step::StepError;
 
 const READ_ONLY: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
-const MASKED_FILES: [&str; 9] = [
+const MASKED_FILES: [&str; 15] = [
     "kcore",
     "keys",
     "key-users",
@@ -24,6 +24,13 @@ const MASKED_FILES: [&str; 9] = [
     "sched_debug",
     "latency_stats",
     "config.gz",
+    // Of root alone, who without user namespaces may be the job's user 0.
+    "kpagecount",
+    "kpageflags",
+    "kpagecgroup",
+    "vmallocinfo",
+    "slabinfo",
+    "pagetypeinfo",
 ];
 const MASKED_FOLDERS: [&str; 3] = ["acpi", "scsi", "asound"];
 
@@ -39,7 +46,9 @@ pub(crate) fn open(kind: Proc) -> Result<OwnedFd, StepError> {
 /// Makes a `/proc` without a place.
 pub(crate) fn make() -> Result<OwnedFd, StepError> {
     let attributes = quiet() | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    mount::make("proc", &[("hidepid", "invisible")], attributes)
+    // The others let group 0 see everybody; without user namespaces a job's user may be in it.
+    mount::make("proc", &[("hidepid", "ptraceable")], attributes)
+        .or_else(|_| mount::make("proc", &[("hidepid", "invisible")], attributes))
         .or_else(|_| mount::make("proc", &[("hidepid", "2")], attributes))
         .step(|| "make a /proc of its own".to_owned())
 }
