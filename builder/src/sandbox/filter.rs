@@ -107,6 +107,8 @@ fn refused_calls(walls: Walls) -> Result<Rules, seccompiler::BackendError> {
         libc::SYS_ioctl,
         terminal.into_iter().map(is_request).collect::<Result<_, _>>()?,
     );
+    // Limits of others: of init, who may have the same id, a limit of CPU seconds would end the job.
+    rules.insert(libc::SYS_prlimit64, vec![none_of(0, &[0])?]);
     // Plain Linux, with and without address randomisation, and asking which one it is.
     let personalities = [0, 0x0008, 0x0004_0000, 0x0002_0000, 0x0002_0008, 0xffff_ffff];
     rules.insert(libc::SYS_personality, vec![none_of(0, &personalities)?]);
