@@ -1,6 +1,10 @@
 //! The same input gives the same digest: another home, path, user, time.
 
+use std::process::Command;
+use std::time::Duration;
+
 use crate::support::app::Folder;
+use crate::support::app::testdata;
 use crate::support::home::Machine;
 use crate::support::home::succeed;
 use crate::support::image::Image;
@@ -15,6 +19,35 @@ for name in $(ls /usr/share | head -50 | sort -R); do echo $name > sub/$name; do
 ln -s sub link; ln sub/$(ls sub | head -1) hard; chmod 4755 hard; chmod 700 sub
 printf '[types]\\nlaunch = true\\ncache = true\\n' > $1/layer.toml
 echo made-by-the-build > /workspace/made";
+
+/// Makes what no exporter likes, with `testdata/attacks/tree.c`. What was restored of it goes first.
+const HOSTILE: &str = "if test -e $1/hostile; then chmod -R u+rwx $1/hostile; rm -rf $1/hostile; fi
+mkdir $1/hostile; $CNB_BUILDPACK_DIR/bin/tree $1/hostile/tree
+printf '[types]\\nlaunch = true\\ncache = true\\n' > $1/hostile.toml
+$CNB_BUILDPACK_DIR/bin/tree /workspace/tree";
+
+/// A buildpack whose layer, and whose change to the app, is the hostile tree.
+fn hostile() -> Folder {
+    let buildpack = Folder::scripts("hostile", "exit 0", HOSTILE);
+    succeed(
+        Command::new("gcc")
+            .args(["-static", "-O1", "-Wall", "-Wextra", "-Werror", "-o"])
+            .arg(buildpack.path().join("bin/tree"))
+            .arg(testdata("attacks/tree.c")),
+    );
+    buildpack
+}
+
+/// How an image is built on a rung: twice, unless its ids are those of the rung before.
+fn ways(rung: &str) -> &'static [&'static str] {
+    match rung {
+        "outer-proc" | "no-user-namespace" => &["from nothing"],
+        _ => &["from nothing", "with its own cache"],
+    }
+}
+
+/// How long a base may take on a slow machine.
+const ASSEMBLY: Duration = Duration::from_secs(900);
 
 fn app() -> Folder {
     let app = Folder::new(&[("b/file", "1"), ("a", "2"), ("script", "#!/bin/sh\n")]);
@@ -92,45 +125,77 @@ fn the_surroundings_do_not_show() {
 }
 
 #[test]
-fn the_same_digest_as_root_and_as_a_plain_user() {
+fn the_same_digest_on_every_rung_as_root_and_as_a_plain_user() {
     if !is_root() {
         left_out("only root can be two users");
         return;
     }
-    let buildpack = Folder::scripts("varied", "exit 0", BUILD);
-    let machine = Machine::new();
-    let first = app();
-    let digest = build(&machine, &first, &buildpack).digest();
-
-    let user = PlainUser::new();
+    let buildpack = hostile();
+    let machine = Machine::copied();
+    let app = app();
     let lock = machine.run(&["base", "inspect", "--lock"]).ok().stdout;
-    std::fs::write(user.path("home/lock"), lock).unwrap();
-    for (from, to) in [(first.path(), "home/app"), (buildpack.path(), "home/buildpack")] {
-        succeed(
-            std::process::Command::new("cp")
-                .arg("-a")
-                .arg(from)
-                .arg(user.path(to)),
-        );
+    let mut digests = on_every_rung_of_root(&machine, &app, &buildpack, &lock);
+    digests.extend(on_every_rung_of_a_plain_user(&machine, &app, &buildpack, &lock));
+    let (_, first) = &digests[0];
+    let others: Vec<_> = digests.iter().filter(|(_, digest)| digest != first).collect();
+    assert!(others.is_empty(), "not {first}: {others:?}");
+}
+
+/// Where an image was built, and its digest.
+type Digests = Vec<(String, String)>;
+
+fn on_every_rung_of_root(machine: &Machine, app: &Folder, buildpack: &Folder, locked: &str) -> Digests {
+    let mut digests = Vec::new();
+    for rung in ["full", "outer-proc", "no-user-namespace", "single-id"] {
+        // Its base has other owners on disk; what was downloaded is there.
+        if rung == "single-id" {
+            let lock = machine.folder().join("lock");
+            std::fs::write(&lock, locked).unwrap();
+            let lock = lock.display().to_string();
+            let create = machine.packhorse(&["base", "create", "--lock", &lock, "--sandbox", rung]);
+            create.patience(ASSEMBLY).run().ok();
+        }
+        let layout = format!("oci:{}", machine.folder().join(rung).display());
+        let (app, buildpack) = (app.text(), buildpack.text());
+        let arguments = ["build", &app, "--buildpack", &buildpack, "-o", &layout];
+        for how in ways(rung) {
+            let run = machine.run(&[&arguments[..], &["--force", "--sandbox", rung]].concat());
+            digests.push((format!("{rung} of root, {how}"), run.ok().digest()));
+        }
+        // The next rung begins without a cache.
+        machine.run(&["cache", "prune", "--older-than", "0s"]).ok();
     }
+    digests
+}
+
+fn on_every_rung_of_a_plain_user(
+    machine: &Machine,
+    app: &Folder,
+    buildpack: &Folder,
+    locked: &str,
+) -> Digests {
+    let user = PlainUser::new();
+    std::fs::write(user.path("home/lock"), locked).unwrap();
+    let blobs = machine.store().join("blobs");
     // The packages need not be fetched twice.
-    succeed(
-        std::process::Command::new("cp")
-            .arg("-a")
-            .arg(machine.store().join("blobs"))
-            .arg(user.path("store")),
-    );
+    for (from, to) in [
+        (app.path(), "home/app"),
+        (buildpack.path(), "home/buildpack"),
+        (blobs, "store"),
+    ] {
+        succeed(Command::new("cp").arg("-a").arg(from).arg(user.path(to)));
+    }
     PlainUser::own(&user.path("home"));
     PlainUser::own(&user.path("store"));
-    let create = user.runs(machine.packhorse(&["base", "create", "--lock", "lock"]));
-    create.patience(std::time::Duration::from_secs(900)).run().ok();
-    let run = user
-        .runs(machine.packhorse(&["build", "app", "--buildpack", "buildpack", "-o", "oci:image"]))
-        .run()
-        .ok();
-    assert_eq!(run.digest(), digest);
-    let again = user
-        .runs(machine.packhorse(&[
+    let mut digests = Vec::new();
+    for rung in ["rootless", "outer-proc", "single-id"] {
+        let packhorse =
+            |arguments: &[&str]| user.runs(machine.packhorse(&[arguments, &["--sandbox", rung]].concat()));
+        if rung != "outer-proc" {
+            let create = packhorse(&["base", "create", "--lock", "lock"]);
+            create.patience(ASSEMBLY).run().ok();
+        }
+        let arguments = [
             "build",
             "app",
             "--buildpack",
@@ -138,11 +203,15 @@ fn the_same_digest_as_root_and_as_a_plain_user() {
             "-o",
             "oci:image",
             "--force",
-        ]))
-        .run()
-        .ok();
-    assert_eq!(again.digest(), digest, "with its own cache");
-    // What the user's ids made must be theirs to remove.
-    let prune = user.runs(machine.packhorse(&["cache", "prune", "--older-than", "0s"]));
-    prune.run().ok();
+        ];
+        for how in ways(rung) {
+            digests.push((
+                format!("{rung} of a plain user, {how}"),
+                packhorse(&arguments).run().ok().digest(),
+            ));
+        }
+        // What the user's ids made must be theirs to remove.
+        packhorse(&["cache", "prune", "--older-than", "0s"]).run().ok();
+    }
+    digests
 }

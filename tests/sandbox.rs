@@ -1270,7 +1270,7 @@ fn again(command: &mut std::process::Command, rung: Option<Rung>) {
     }
 }
 
-fn a_user_with_ids() -> Option<String> {
+pub(crate) fn a_user_with_ids() -> Option<String> {
     let subordinate = fs::read_to_string("/etc/subuid").ok()?;
     let passwd = fs::read_to_string("/etc/passwd").ok()?;
     let is_plain =

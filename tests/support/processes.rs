@@ -12,6 +12,11 @@ pub(crate) struct Process {
 }
 
 impl Process {
+    /// Its number.
+    pub(crate) fn id(&self) -> u32 {
+        self.id
+    }
+
     /// Whether it runs this program.
     pub(crate) fn is_named(&self, name: &str) -> bool {
         self.name == name
