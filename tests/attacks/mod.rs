@@ -202,13 +202,9 @@ fn attacks_of_one_column() {
 
 fn ground(column: Column) -> Ground {
     let surroundings = Surroundings::read(None, None);
-    let nothing_refused = Found {
-        with_user_namespace: None,
-        without_user_namespace: None,
-    };
     let choice = RungChoice {
         exactly: Some(column.rung),
         minimum: None,
     };
-    ladder::choose(&ladder::climb(&surroundings, &nothing_refused), choice).unwrap()
+    ladder::choose(&ladder::climb(&surroundings, &Found::NOTHING_REFUSED), choice).unwrap()
 }
