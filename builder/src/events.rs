@@ -17,6 +17,7 @@ use crate::model::failure::Facts;
 use crate::model::failure::Failure;
 use crate::model::phase::Phase;
 use crate::model::receipt::LayerOutcome;
+use crate::model::refused::Refused;
 
 /// Which of a step's two outputs a line came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -80,6 +81,11 @@ pub enum Event {
     Warning {
         /// One sentence, without a full stop.
         text: String,
+    },
+    /// What the network policy refused to the build's steps, all of it, when they have ended.
+    Refused {
+        /// Each kind once, in order of the first time.
+        refused: Vec<Refused>,
     },
     /// How far a download, hash or upload is.
     Progress {

@@ -155,7 +155,10 @@ impl Failure for BaseError {
                 HttpError::DigestMismatch { .. } | HttpError::SizeMismatch { .. } => {
                     Facts::temporary("base_hash_mismatch")
                 }
-                HttpError::Cancelled(_) | HttpError::File { .. } => source.facts(),
+                HttpError::Cancelled(_)
+                | HttpError::File { .. }
+                | HttpError::Offline { .. }
+                | HttpError::ProxyUnauthorized { .. } => source.facts(),
                 error => Facts {
                     code: "base_mirror_unreachable",
                     ..error.facts()

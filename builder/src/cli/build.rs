@@ -18,9 +18,11 @@ use crate::cli::secrets;
 use crate::cli::tools;
 use crate::cli::tools::Toolbox;
 use crate::cli::words;
+use crate::error::BuildError;
 use crate::model::limits::Limits;
 use crate::model::output::outputs_of;
 use crate::model::reference::ImageReference;
+use crate::model::refused;
 use crate::model::request::BuildRequest;
 use crate::model::secret::SearchWidth;
 use crate::model::source::SourceSpec;
@@ -32,6 +34,7 @@ use crate::secrets::redaction::Patterns;
 pub fn run(arguments: BuildArguments, config: &Config, manner: Manner) -> Result<u8, CommandError> {
     let started = Instant::now();
     let insecure = arguments.insecure_registry.clone();
+    let config = &config.with_network(&arguments.network);
     let request = request(arguments, config)?;
     let patterns = Patterns::of(&request.secrets)?;
     let recorder = Arc::new(Recorder::new(Renderer::new(manner)));
@@ -42,17 +45,18 @@ pub fn run(arguments: BuildArguments, config: &Config, manner: Manner) -> Result
         &toolbox.cancel,
         build_image(&request, &toolbox.tools()),
     ))?;
+    let before = before_the_end(&recorder, &toolbox, outcome.as_ref().err());
     let reported = match &request.report_directory {
-        Some(directory) => report::write(
-            directory,
-            &request,
-            &outcome,
-            &before_the_end(&recorder, &toolbox),
-        ),
+        Some(directory) => report::write(directory, &request, &outcome, &before),
         None => Ok(()),
     };
     // The build's own failure is the one to tell, and a digest is told whatever became of the report.
-    let receipt = outcome.map_err(|error| without_secrets(error.into(), patterns.as_ref()))?;
+    let receipt = outcome.map_err(|error| {
+        without_secrets(
+            CommandError::from(error).with_hint(before.hint),
+            patterns.as_ref(),
+        )
+    })?;
     match manner {
         Manner::Quiet => render::result(&receipt.digest.to_string())?,
         Manner::Json => render::json(
@@ -83,10 +87,19 @@ fn report_refusal(request: &BuildRequest, error: &CommandError) {
 }
 
 /// What a report of a failure can still say.
-fn before_the_end(recorder: &Recorder<Renderer>, toolbox: &Toolbox) -> report::BeforeTheEnd {
+fn before_the_end(
+    recorder: &Recorder<Renderer>,
+    toolbox: &Toolbox,
+    error: Option<&BuildError>,
+) -> report::BeforeTheEnd {
+    let told = recorder.told();
     report::BeforeTheEnd {
-        told: recorder.told(),
+        hint: error
+            .and_then(BuildError::failed_buildpack)
+            .and_then(|buildpack| refused::hint(&told.refused, buildpack)),
+        told,
         rung: Some(toolbox.builder.ground.words()),
+        network: Some(toolbox.builder.network.to_string()),
     }
 }
 

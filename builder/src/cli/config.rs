@@ -10,9 +10,11 @@ use anyhow::Context as _;
 use serde::Deserialize;
 
 use crate::cli::arguments::WantedRung;
+use crate::cli::arguments::network::NetworkArguments;
 use crate::cli::setting::Origin;
 use crate::cli::setting::Setting;
 use crate::cli::variable::Variable;
+use crate::model::policy::choice::NetworkChoice;
 use crate::model::rung::Rung;
 use crate::model::rung::RungChoice;
 
@@ -31,6 +33,8 @@ pub struct Config {
     pub file_path: Option<Setting<PathBuf>>,
     /// The sandbox that is wanted for jobs, and who says so.
     pub rung: Setting<RungChoice>,
+    /// The network that the command line wants for jobs.
+    pub network: NetworkArguments,
 }
 
 /// Passwords of proxies, mirrors and registries are in the environment and in the file, so neither is shown.
@@ -82,6 +86,14 @@ pub struct NetworkFile {
     pub https_proxy: Option<String>,
     /// Hosts that are reached without the proxy.
     pub no_proxy: Option<String>,
+    /// The policy where the command line names none.
+    pub policy: Option<NetworkChoice>,
+    /// Ports that jobs may dial, in place of ssh, http, https and git's own.
+    pub ports: Option<Vec<u16>>,
+    /// Domains that no job may ask for.
+    pub denied_suffixes: Vec<String>,
+    /// Hosts that jobs may reach wherever they are, and literal addresses.
+    pub trusted_hosts: Vec<String>,
 }
 
 /// `[sandbox]`.
@@ -193,9 +205,19 @@ impl Config {
             user_home,
             environment,
             rung: file.sandbox.choice(None, path),
+            network: NetworkArguments::default(),
             file_path,
             file,
         })
+    }
+
+    /// The same with what a command line says of the network.
+    #[must_use]
+    pub fn with_network(&self, network: &NetworkArguments) -> Self {
+        Self {
+            network: network.clone(),
+            ..self.clone()
+        }
     }
 
     /// A variable's text; one that is empty or not UTF-8 counts as unset.

@@ -70,6 +70,7 @@ fn rows(config: &Config, shown: &Shown) -> Vec<Row> {
         file,
         file_path,
         rung,
+        network: _,
     } = config;
     let File {
         insecure_registries,
@@ -83,6 +84,10 @@ fn rows(config: &Config, shown: &Shown) -> Vec<Row> {
                 http_proxy: _,
                 https_proxy: _,
                 no_proxy: _,
+                policy: _,
+                ports: _,
+                denied_suffixes: _,
+                trusted_hosts: _,
             },
         sandbox: SandboxFile { rung: _, minimum },
         mirrors,
@@ -131,7 +136,25 @@ fn rows(config: &Config, shown: &Shown) -> Vec<Row> {
 
 fn network_rows(config: &Config) -> Vec<Row> {
     let url = |url: String| redact(&url);
+    let network = &config.file.network;
+    let typed = config.variable(Variable::PackhorseNetwork).map(|text| Setting {
+        value: text.to_owned(),
+        origin: Origin::Variable(Variable::PackhorseNetwork),
+    });
+    let policy = typed.or_else(|| {
+        let policy = config.of_file(network.policy.as_ref())?;
+        Some(policy.map(|policy| policy.to_string()))
+    });
+    let list = |list: &[String]| {
+        let text = Some(list.join(", ")).filter(|text| !text.is_empty());
+        config.of_file(text.as_ref())
+    };
+    let ports = network.ports.iter().flatten().map(u16::to_string);
     vec![
+        row("network.policy", policy, &[Variable::PackhorseNetwork]),
+        row("network.ports", list(&ports.collect::<Vec<_>>()), &[]),
+        row("network.denied-suffixes", list(&network.denied_suffixes), &[]),
+        row("network.trusted-hosts", list(&network.trusted_hosts), &[]),
         row(
             "network.ca-file",
             config.ca_file().map(|file| file.map(|path| shown_path(&path))),

@@ -1,5 +1,7 @@
 //! A command that failed: what to say, what to do about it, and the exit code.
 
+use std::borrow::Cow;
+
 use crate::error::BuildError;
 use crate::error::exit_code;
 use crate::error::hint::hint;
@@ -12,7 +14,7 @@ pub struct CommandError {
     /// What failed, on what, and why.
     pub message: String,
     /// What to do.
-    pub hint: Option<&'static str>,
+    pub hint: Option<Cow<'static, str>>,
     /// Kind and stable code.
     pub facts: Facts,
     /// The process's exit code.
@@ -25,9 +27,18 @@ impl CommandError {
         let facts = failure.facts();
         Self {
             message: failure.to_string(),
-            hint: hint(facts.code),
+            hint: hint(facts.code).map(Cow::Borrowed),
             facts,
             exit_code: exit_code(facts, otherwise),
+        }
+    }
+
+    /// The same with a better hint, if there is one.
+    #[must_use]
+    pub fn with_hint(self, hint: Option<String>) -> Self {
+        Self {
+            hint: hint.map(Cow::Owned).or(self.hint),
+            ..self
         }
     }
 
@@ -35,7 +46,7 @@ impl CommandError {
     pub fn usage(message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
-            hint: hint("usage"),
+            hint: hint("usage").map(Cow::Borrowed),
             facts: Facts::user("usage"),
             exit_code: 2,
         }

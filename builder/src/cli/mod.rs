@@ -10,6 +10,7 @@ pub mod render;
 pub mod recorder;
 pub mod tools;
 pub mod failure;
+pub mod network;
 pub mod interrupt;
 
 pub mod base;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::events::Event;
 use crate::events::Events;
 use crate::model::phase::Phase;
+use crate::model::refused::Refused;
 
 /// What a build told before it ended, however it ended.
 #[derive(Debug, Clone, Default)]
@@ -16,6 +17,8 @@ pub struct Told {
     pub phases: Vec<(Phase, Duration)>,
     /// `id@version` of the buildpacks that have begun to build, in order.
     pub buildpacks: Vec<String>,
+    /// What the network policy refused.
+    pub refused: Vec<Refused>,
 }
 
 /// Remembers, and hands on.
@@ -49,6 +52,7 @@ impl<E: Events> Events for Recorder<E> {
         match &event {
             Event::PhaseEnded { phase, elapsed } => self.memory().phases.push((*phase, *elapsed)),
             Event::BuildpackStarted { buildpack } => self.memory().buildpacks.push(buildpack.clone()),
+            Event::Refused { refused } => self.memory().refused.extend(refused.iter().cloned()),
             _ => {}
         }
         self.next.tell(event);

@@ -113,7 +113,8 @@ impl State {
             Event::Warning { text } => {
                 self.line(&format!("  {} {text}", style("warning:").for_stderr().yellow()));
             }
-            Event::Layer { .. } => {}
+            // Each was told as a warning when it came.
+            Event::Layer { .. } | Event::Refused { .. } => {}
             Event::Progress {
                 what,
                 done,
@@ -275,7 +276,7 @@ pub fn failure(manner: Manner, error: &CommandError) {
         style("error:").for_stderr().red().bold(),
         error.message
     ));
-    if let Some(hint) = error.hint {
+    if let Some(hint) = &error.hint {
         say(&format!("{} {hint}", style("hint:").for_stderr().cyan()));
     }
     say(&format!(

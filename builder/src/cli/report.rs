@@ -1,5 +1,6 @@
 //! `report.toml` and `report.json`: what a build came to, on success and on failure (cnb §5.10 and DESIGN §9).
 
+use std::borrow::Cow;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -24,6 +25,7 @@ use crate::model::phase::Phase;
 use crate::model::receipt::LayerOutcome;
 use crate::model::receipt::LayerReceipt;
 use crate::model::receipt::Receipt;
+use crate::model::refused::Refused;
 use crate::model::request::BuildRequest;
 use crate::oci::temporary::write_atomically;
 use crate::phases::plan_report::RejectedGroup;
@@ -53,6 +55,10 @@ pub struct BeforeTheEnd {
     pub told: Told,
     /// The sandbox rung in force, if it came to that.
     pub rung: Option<String>,
+    /// The network policy of the steps.
+    pub network: Option<String>,
+    /// What to do, where more is known than the failure's code tells.
+    pub hint: Option<String>,
 }
 
 /// Writes both files into `directory`, which is made if it is missing.
@@ -63,8 +69,11 @@ pub fn write(
     before: &BeforeTheEnd,
 ) -> Result<(), CommandError> {
     let document = match outcome {
-        Ok(receipt) => Document::of_success(request, receipt),
-        Err(error) => Document::of_failure(request, FailureReport::of(error), rejected_of(error), before),
+        Ok(receipt) => Document::of_success(request, receipt, before),
+        Err(error) => {
+            let failure = FailureReport::of(error).with_hint(before.hint.clone());
+            Document::of_failure(request, failure, rejected_of(error), before)
+        }
     };
     write_document(directory, &document, request)
 }
@@ -135,6 +144,8 @@ struct Rest {
     unchanged: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     rung: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    network: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     phases: Vec<PhaseTime>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -143,6 +154,8 @@ struct Rest {
     group: Vec<Member>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     rejected: Vec<RejectedGroup>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    refused: Vec<Refused>,
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<FailureReport>,
 }
@@ -177,11 +190,11 @@ struct FailureReport {
     temporary: bool,
     exit_code: u8,
     #[serde(skip_serializing_if = "Option::is_none")]
-    hint: Option<&'static str>,
+    hint: Option<Cow<'static, str>>,
 }
 
 impl Document {
-    fn of_success(request: &BuildRequest, receipt: &Receipt) -> Self {
+    fn of_success(request: &BuildRequest, receipt: &Receipt, before: &BeforeTheEnd) -> Self {
         Self {
             image: Image {
                 tags: request.outputs.iter().map(saved_name).collect(),
@@ -193,10 +206,12 @@ impl Document {
                 succeeded: true,
                 unchanged: receipt.unchanged,
                 rung: Some(receipt.rung.clone()),
+                network: before.network.clone(),
                 phases: receipt.phases.iter().map(PhaseTime::of).collect(),
                 layers: receipt.layers.iter().map(Layer::of).collect(),
                 group: receipt.buildpacks.iter().map(|name| Member::of(name)).collect(),
                 rejected: Vec::new(),
+                refused: before.told.refused.clone(),
                 failure: None,
             },
         }
@@ -216,10 +231,12 @@ impl Document {
                 succeeded: false,
                 unchanged: false,
                 rung: before.rung.clone(),
+                network: before.network.clone(),
                 phases: before.told.phases.iter().map(PhaseTime::of).collect(),
                 layers: Vec::new(),
                 group: buildpacks.map(|name| Member::of(name)).collect(),
                 rejected,
+                refused: before.told.refused.clone(),
                 failure: Some(failure),
             },
         }
@@ -296,7 +313,14 @@ impl FailureReport {
             },
             temporary: facts.temporary,
             exit_code,
-            hint: hint(facts.code),
+            hint: hint(facts.code).map(Cow::Borrowed),
+        }
+    }
+
+    fn with_hint(self, hint: Option<String>) -> Self {
+        Self {
+            hint: hint.map(Cow::Owned).or(self.hint),
+            ..self
         }
     }
 }
@@ -376,10 +400,19 @@ mod tests {
         let told = Told {
             phases: vec![(Phase::Source, std::time::Duration::from_millis(1500))],
             buildpacks: vec!["a@1".to_owned()],
+            refused: vec![Refused {
+                buildpack: Some("a@1".to_owned()),
+                host: Some("db.corp".to_owned()),
+                port: Some(5432),
+                reason: "it is a private address".to_owned(),
+                count: 3,
+            }],
         };
         BeforeTheEnd {
             told,
             rung: Some("full".to_owned()),
+            network: Some("public".to_owned()),
+            hint: Some("allow it".to_owned()),
         }
     }
 
@@ -394,6 +427,9 @@ mod tests {
         insta::assert_snapshot!(toml_text);
         let json: serde_json::Value = serde_json::from_str(&json_text).unwrap();
         assert_eq!(json["failure"]["exit-code"], 20);
+        assert_eq!(json["failure"]["hint"], "allow it");
+        assert_eq!(json["refused"][0]["host"], "db.corp");
+        assert_eq!(json["refused"][0]["count"], 3);
         assert_eq!(json["rejected"][0]["reasons"][0], "a@1: no a.lock");
         assert!(!toml_text.contains("secret") && !json_text.contains("secret"));
     }

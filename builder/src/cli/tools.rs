@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::base::mirror::Mirrors;
 use crate::cli::config::Config;
 use crate::cli::failure::CommandError;
+use crate::cli::network;
 use crate::cli::setting::Origin;
 use crate::cli::setting::Setting;
 use crate::cli::variable::Variable;
@@ -20,8 +21,7 @@ use crate::http::dialler::proxy::UpstreamProxy;
 use crate::http::settings::Mirror;
 use crate::http::settings::Proxy;
 use crate::http::settings::Settings as HttpSettings;
-use crate::model::policy::NetworkPolicy;
-use crate::model::policy::PublicPolicy;
+use crate::model::policy::allow_list::AllowList;
 use crate::model::timestamp::Timestamp;
 use crate::phases::handover::BuilderSettings;
 use crate::phases::handover::Tools;
@@ -62,7 +62,11 @@ impl Toolbox {
         let surroundings = surroundings(config);
         let (ground, climbed) = sandbox::enter(&surroundings, config.rung.value, &config.home.value)?;
         let store = Store::open(&config.home.value)?.with_owners(ground.owners());
-        let http_settings = http_settings(config, insecure);
+        let offline = config.network.offline.then(|| network::own_hosts(config));
+        let http_settings = HttpSettings {
+            offline: offline.transpose()?.map(AllowList::new),
+            ..http_settings(config, insecure)
+        };
         let http = Client::new(&http_settings)?;
         let user_command = identity::as_user_arguments(ground.identity);
         let credentials = CredentialSources {
@@ -217,21 +221,10 @@ fn builder_settings(
         ground,
         missing,
         ca_file: config.ca_file().map(|file| file.value),
-        network: NetworkPolicy::Public(PublicPolicy {
-            trusted_hosts: mirror_hosts(config),
-            ..PublicPolicy::default()
-        }),
+        network: network::policy(config)?,
         proxy: upstream_proxy(config)?,
         now: now(),
     })
-}
-
-/// Hosts of the operator's mirror table: jobs may reach them wherever they are.
-fn mirror_hosts(config: &Config) -> Vec<String> {
-    let host = |mirror: &crate::cli::config::MirrorFile| {
-        Some(reqwest::Url::parse(&mirror.target).ok()?.host_str()?.to_owned())
-    };
-    config.file.mirrors.iter().filter_map(host).collect()
 }
 
 pub(super) fn upstream_proxy(config: &Config) -> Result<UpstreamProxy, CommandError> {

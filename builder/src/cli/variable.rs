@@ -28,6 +28,8 @@ variables! {
     PackhorseHome = "PACKHORSE_HOME",
     /// The rung of the sandbox; clap reads it.
     PackhorseSandbox = "PACKHORSE_SANDBOX",
+    /// The network policy of jobs; clap reads it.
+    PackhorseNetwork = "PACKHORSE_NETWORK",
     /// The operator's file.
     PackhorseConfig = "PACKHORSE_CONFIG",
     /// The package archive of the base.

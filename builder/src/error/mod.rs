@@ -2,6 +2,7 @@
 
 pub mod hint;
 
+use crate::buildpack::build;
 use crate::events::Cancelled;
 use crate::model::failure::Facts;
 use crate::model::failure::Failure;
@@ -69,6 +70,16 @@ impl BuildError {
     }
 }
 
+impl BuildError {
+    /// `id@version` of the buildpack whose `bin/build` said that it failed.
+    pub fn failed_buildpack(&self) -> Option<&str> {
+        match self {
+            Self::Build(RunError::Buildpack(build::BuildError::Failed { buildpack, .. })) => Some(buildpack),
+            _ => None,
+        }
+    }
+}
+
 /// The exit code of a failure; `otherwise` where its code has none of its own.
 pub fn exit_code(facts: Facts, otherwise: u8) -> u8 {
     match (facts.code, facts.kind) {
@@ -82,7 +93,11 @@ pub fn exit_code(facts: Facts, otherwise: u8) -> u8 {
         ("no_buildpack_detected", _) => 20,
         ("detect_errored", _) => 21,
         (
-            "buildpack_failed" | "buildpack_timed_out" | "buildpack_out_of_memory" | "buildpack_output_limit",
+            "buildpack_failed"
+            | "buildpack_offline"
+            | "buildpack_timed_out"
+            | "buildpack_out_of_memory"
+            | "buildpack_output_limit",
             _,
         ) => 51,
         ("sandbox_forbidden", _) => 77,

@@ -79,6 +79,10 @@ struct Session {
 impl Session {
     fn start(connection: &Arc<Connection>) -> Result<Self, GitError> {
         let settings = &connection.settings;
+        settings
+            .http
+            .check_offline(&connection.location.to_string())
+            .map_err(GitError::Http)?;
         let Some((ssh, options)) = settings.ssh_command.split_first() else {
             return Err(GitError::Program {
                 program: "ssh".to_owned(),

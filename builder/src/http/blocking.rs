@@ -23,6 +23,7 @@ const REDIRECTS_MAX: usize = 8;
 #[derive(Debug, Clone)]
 pub struct BlockingClient {
     inner: reqwest::blocking::Client,
+    settings: Settings,
 }
 
 /// An answer of success; reads as its body.
@@ -42,12 +43,15 @@ impl BlockingClient {
             .redirect(same_host())
             .build()
             .map_err(|error| HttpError::Settings(error.to_string()))?;
-        Ok(Self { inner })
+        Ok(Self {
+            inner,
+            settings: settings.clone(),
+        })
     }
 
     /// `GET url`; a status that is no success is an error.
     pub fn get(&self, url: &str, headers: &[(&str, &str)]) -> Result<Answer, HttpError> {
-        finish(self.inner.get(url), url, headers)
+        self.finish(self.inner.get(url), url, headers)
     }
 
     /// `POST url` with a body (`Vec<u8>`, or `Body::new(reader)` for a stream); a status that is no success is an error.
@@ -57,7 +61,26 @@ impl BlockingClient {
         headers: &[(&str, &str)],
         body: impl Into<Body>,
     ) -> Result<Answer, HttpError> {
-        finish(self.inner.post(url).body(body), url, headers)
+        self.finish(self.inner.post(url).body(body), url, headers)
+    }
+
+    fn finish(
+        &self,
+        request: RequestBuilder,
+        url: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Answer, HttpError> {
+        self.settings.check_offline(url)?;
+        finish(request, url, headers).map_err(|error| {
+            let is_of_proxy = error.status() == Some(407);
+            match self.settings.proxy.of(url) {
+                Some(proxy) if is_of_proxy => HttpError::ProxyUnauthorized {
+                    url: redact(url),
+                    proxy,
+                },
+                _ => error.through(&self.settings.proxy),
+            }
+        })
     }
 }
 

@@ -7,6 +7,7 @@ use reqwest::Method;
 use reqwest::NoProxy;
 use reqwest::RequestBuilder;
 use reqwest::Response;
+use reqwest::StatusCode;
 use reqwest::redirect::Policy;
 
 use crate::http::error::HttpError;
@@ -17,6 +18,7 @@ use crate::http::retry::Tries;
 use crate::http::retry::is_temporary;
 use crate::http::retry::retry_after;
 use crate::http::roots::tls_config;
+use crate::http::settings::Proxy;
 use crate::http::settings::Settings;
 
 /// How long a connection may take.
@@ -38,7 +40,7 @@ impl Client {
     pub fn new(settings: &Settings) -> Result<Self, HttpError> {
         let inner = builder(settings)?
             .read_timeout(SILENCE_TIMEOUT)
-            .redirect(followed())
+            .redirect(followed(settings.clone()))
             .build()
             .map_err(|error| HttpError::Settings(error.to_string()))?;
         Ok(Self {
@@ -80,11 +82,7 @@ impl Client {
                 .build()
                 .map_err(|error| HttpError::from_reqwest("", &error))?;
             let url = request.url().as_str().to_owned();
-            let outcome = self
-                .inner
-                .execute(request)
-                .await
-                .map_err(|error| HttpError::from_reqwest(&url, &error));
+            let outcome = self.execute(request).await;
             let asked = match &outcome {
                 Ok(response) if is_temporary(response.status().as_u16()) => retry_after(response.headers()),
                 Err(error) if error.is_worth_a_retry() => None,
@@ -100,6 +98,31 @@ impl Client {
             );
             tokio::time::sleep(wait).await;
         }
+    }
+}
+
+impl Client {
+    /// Sends a request once.
+    pub async fn execute(&self, request: reqwest::Request) -> Result<Response, HttpError> {
+        let url = request.url().as_str().to_owned();
+        self.settings.check_offline(&url)?;
+        let outcome = self.inner.execute(request).await;
+        outcome
+            .map_err(|error| HttpError::from_reqwest(&url, &error).through(&self.settings.proxy))
+            .and_then(|response| refused_by_proxy(&url, response, &self.settings.proxy))
+    }
+}
+
+/// Where there is a proxy, 407 is its answer and no server's.
+fn refused_by_proxy(url: &str, response: Response, proxy: &Proxy) -> Result<Response, HttpError> {
+    match proxy.of(url) {
+        Some(proxy) if response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+            Err(HttpError::ProxyUnauthorized {
+                url: redact(url),
+                proxy,
+            })
+        }
+        _ => Ok(response),
     }
 }
 
@@ -155,8 +178,11 @@ fn proxied(
 }
 
 /// Follows a few redirects, and never from TLS to plain text. reqwest drops credentials when the host changes.
-fn followed() -> Policy {
-    Policy::custom(|attempt| {
+fn followed(settings: Settings) -> Policy {
+    Policy::custom(move |attempt| {
+        if let Err(error) = settings.check_offline(attempt.url().as_str()) {
+            return attempt.error(error);
+        }
         let was_secure = attempt
             .previous()
             .last()
@@ -230,5 +256,58 @@ mod tests {
         let error = outcome.unwrap_err();
         assert!(matches!(error, HttpError::Certificate { .. }), "{error}");
         assert!(!error.to_string().contains("secret"), "{error}");
+    }
+
+    /// A proxy that gives the same answer to every first request.
+    async fn proxy(answer: &'static [u8]) -> u16 {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            use tokio::io::AsyncReadExt as _;
+            use tokio::io::AsyncWriteExt as _;
+            loop {
+                let (mut connection, _) = listener.accept().await.unwrap();
+                let _read = connection.read(&mut [0; 4096]).await.unwrap();
+                connection.write_all(answer).await.unwrap();
+                let _rest = connection.read(&mut [0; 4096]).await;
+                // SOCKS: the user and password are wrong (RFC 1929).
+                let _gone = connection.write_all(&[1, 1]).await;
+            }
+        });
+        port
+    }
+
+    #[tokio::test]
+    async fn a_proxy_that_does_not_take_the_password_is_named_without_it() {
+        const WANTS_PASSWORD: &[u8] =
+            b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+        for (scheme, url, answer) in [
+            ("http", "http://a.example/", WANTS_PASSWORD),
+            ("http", "https://a.example/", WANTS_PASSWORD),
+            ("socks5h", "https://a.example/", &[5, 2]),
+            ("socks5h", "http://a.example/", &[5, 2]),
+        ] {
+            let port = proxy(answer).await;
+            let through = Some(format!("{scheme}://ann:s3cret@127.0.0.1:{port}"));
+            let settings = Settings {
+                proxy: Proxy {
+                    http: through.clone(),
+                    https: through,
+                    no_proxy: None,
+                },
+                ..Settings::default()
+            };
+            let client = Client::new(&settings).unwrap();
+            let request = client.request(Method::GET, url).build().unwrap();
+            let error = client.execute(request).await.unwrap_err();
+            assert_eq!(
+                error.to_string().replace("/`", "`"),
+                format!(
+                    "cannot reach {url}: the proxy `{scheme}://127.0.0.1:{port}` does not accept the user and \
+                     password of its URL"
+                ),
+                "{error:?}"
+            );
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use crate::events::Cancelled;
 use crate::http::redact::redact;
+use crate::http::settings::Proxy;
 use crate::model::digest::Digest;
 use crate::model::failure::Facts;
 use crate::model::failure::Failure;
@@ -32,6 +33,23 @@ pub enum HttpError {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// The build is offline, and this is no host of the operator's.
+    #[error(
+        "cannot ask {url}: the build is offline (`--offline`), and its host is neither a mirror nor a trusted host of \
+         packhorse.toml"
+    )]
+    Offline {
+        /// The URL.
+        url: String,
+    },
+    /// The upstream proxy does not take the user and password of its URL, or wants some.
+    #[error("cannot reach {url}: the proxy `{proxy}` does not accept the user and password of its URL")]
+    ProxyUnauthorized {
+        /// The URL.
+        url: String,
+        /// The proxy's, without user and password.
+        proxy: String,
     },
     /// The host's name has no address.
     #[error("cannot reach {url}: its host's name does not resolve: {reason}")]
@@ -159,6 +177,29 @@ impl HttpError {
         }
     }
 
+    /// The same, where it is the proxy that said no: reqwest and hyper have these words for a 407 to CONNECT, and for a
+    /// SOCKS proxy that does not take the password.
+    pub(super) fn through(self, proxy: &Proxy) -> Self {
+        let said = |reason: &str| {
+            let reason = reason.to_ascii_lowercase();
+            [
+                "proxy authentication required",
+                "proxy authorization required",
+                "credentials not accepted",
+                "user/pass authentication",
+            ]
+            .iter()
+            .any(|words| reason.contains(words))
+        };
+        match self {
+            Self::Unreachable { url, reason } if said(&reason) => match proxy.of(&url) {
+                Some(proxy) => Self::ProxyUnauthorized { url, proxy },
+                None => Self::Unreachable { url, reason },
+            },
+            other => other,
+        }
+    }
+
     /// Whether the same request may go through when it is made again at once.
     pub(super) fn is_worth_a_retry(&self) -> bool {
         matches!(
@@ -172,6 +213,8 @@ impl Failure for HttpError {
     fn facts(&self) -> Facts {
         match self {
             Self::UrlInvalid { .. } => Facts::user("http_url_invalid"),
+            Self::Offline { .. } => Facts::user("offline"),
+            Self::ProxyUnauthorized { .. } => Facts::platform("proxy_unauthorized"),
             Self::Settings(_) => Facts::user("http_settings_invalid"),
             Self::CaFile { .. } => Facts::user("http_certificate"),
             Self::NameUnknown { .. } | Self::Unreachable { .. } => Facts::temporary("http_unreachable"),

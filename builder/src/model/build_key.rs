@@ -26,6 +26,9 @@ pub struct KeyInputs {
     pub secrets: Vec<(String, String)>,
     /// Whether `.git` stays in the workspace, and whether submodules are in it.
     pub options: [bool; 2],
+    /// The network policy ([`NetworkPolicy::key_text`](crate::model::policy::NetworkPolicy::key_text)); none for the
+    /// default.
+    pub network: Option<String>,
 }
 
 /// The identity of a build.
@@ -56,6 +59,7 @@ mod tests {
             environment: vec![("A".to_owned(), "B".to_owned())],
             secrets: Vec::new(),
             options: [false, false],
+            network: None,
         }
     }
 
@@ -103,6 +107,10 @@ mod tests {
             },
             KeyInputs {
                 options: [true, false],
+                ..inputs()
+            },
+            KeyInputs {
+                network: Some("none".to_owned()),
                 ..inputs()
             },
         ];

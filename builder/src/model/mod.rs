@@ -10,6 +10,7 @@ pub mod named_by;
 pub mod owners;
 pub mod rung;
 pub mod policy;
+pub mod refused;
 pub mod size;
 pub mod limits;
 pub mod phase;

@@ -1,6 +1,6 @@
 //! The server name that a TLS client asks for, read from its first message (RFC 8446 §4.1.2, RFC 6066 §3).
 
-use crate::model::policy::normal_name;
+use crate::model::policy::names::normal_name;
 
 /// Handshake message with its header, in bytes: post-quantum key shares make one of about 2 KiB.
 const HELLO_BYTES_MAX: usize = 32 << 10;

@@ -11,33 +11,40 @@ use tokio::time::timeout;
 use crate::http::dialler::DialError;
 use crate::http::dialler::Target;
 use crate::model::policy::NetworkPolicy;
+use crate::network::answers;
 use crate::network::client_hello;
 use crate::network::client_hello::Hello;
 use crate::network::copy::copy_both_ways;
+use crate::network::gateway::InForce;
 use crate::network::gateway::State;
-use crate::network::names::stands_for_a_name;
+use crate::network::names::that_stands_for_a_name;
 use crate::network::refusals::Reason;
 use crate::network::refusals::Refusal;
 
 /// The port on which a TLS server name is demanded behind an upstream proxy.
-const TLS_PORT: u16 = 443;
+pub(super) const TLS_PORT: u16 = 443;
+/// Names are asked over TCP too, when an answer may be long.
+const NAME_PORT: u16 = 53;
 /// How long a client may take for its first TLS message.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Serves a connection until it ends, or until the policy under which it came is over.
 pub(super) async fn serve(state: &State, stream: TcpStream) {
     let in_force = state.in_force();
-    let work = Box::pin(carry(state, &in_force.policy, stream));
+    let work = Box::pin(carry(state, &in_force, stream));
     in_force.over.run_until_cancelled(work).await;
 }
 
-async fn carry(state: &State, policy: &NetworkPolicy, mut inside: TcpStream) {
+async fn carry(state: &State, in_force: &InForce, mut inside: TcpStream) {
     // In the job every address is local: the near end of the connection is where the job wanted to go.
     let Ok(wanted) = inside.local_addr() else {
         return;
     };
     let (address, port) = (wanted.ip().to_canonical(), wanted.port());
-    match open(state, policy, &mut inside, (address, port)).await {
+    if port == NAME_PORT {
+        return answers::answer_stream(state, inside).await;
+    }
+    match open(state, in_force, &mut inside, (address, port)).await {
         Ok(outside) => {
             // Only a delay would come of a failure here.
             inside.set_nodelay(true).ok();
@@ -56,35 +63,35 @@ async fn carry(state: &State, policy: &NetworkPolicy, mut inside: TcpStream) {
 /// The connection outside, with what was already read of the job's side sent on.
 async fn open(
     state: &State,
-    policy: &NetworkPolicy,
+    in_force: &InForce,
     inside: &mut TcpStream,
     (address, port): (IpAddr, u16),
 ) -> Result<TcpStream, Box<Refusal>> {
+    let policy = &in_force.policy;
     let mut refusal = Refusal {
+        asker: in_force.asker.clone(),
         name: None,
         address: Some(address),
         port: Some(port),
         why: Reason::UnknownAddress,
         count: 1,
     };
-    let target = match address {
-        IpAddr::V4(v4) if stands_for_a_name(v4) => match state.names.name_of(v4) {
-            Some(name) => {
-                refusal.name = Some(name.clone());
-                refusal.address = None;
-                Target::Name(name)
-            }
-            None => return Err(Box::new(refusal)),
-        },
-        _ => Target::Address(address),
+    let target = match that_stands_for_a_name(address).map(|place| state.names.name_of(place)) {
+        Some(Some(name)) => {
+            refusal.name = Some(name.clone());
+            refusal.address = None;
+            Target::Name(name)
+        }
+        Some(None) => return Err(Box::new(refusal)),
+        None => Target::Address(address),
     };
     let mut sent = Vec::new();
     if let Target::Name(name) = &target
-        && *policy != NetworkPolicy::None
+        && **policy != NetworkPolicy::None
         && port == TLS_PORT
         && state.dialler.is_proxied(&target, port)
     {
-        sent = match read_server_name(inside, name).await {
+        sent = match read_server_name(inside, name, Vec::new()).await {
             Ok(sent) => sent,
             Err(why) => return Err(Box::new(Refusal { why, ..refusal })),
         };
@@ -111,7 +118,7 @@ async fn open(
 }
 
 /// Why a dial brought nothing, and the address behind a name that was refused.
-fn reason(error: &DialError) -> (Reason, Option<IpAddr>) {
+pub(super) fn reason(error: &DialError) -> (Reason, Option<IpAddr>) {
     match error {
         DialError::Refused { why, address, .. } => (Reason::Policy(*why), *address),
         // The sentence around it names target and port already.
@@ -127,9 +134,12 @@ fn reason(error: &DialError) -> (Reason, Option<IpAddr>) {
     }
 }
 
-/// What the client sent up to the end of its first TLS message, once its server name is the name that it asked for.
-async fn read_server_name(inside: &mut TcpStream, name: &str) -> Result<Vec<u8>, Reason> {
-    let mut bytes = Vec::new();
+/// What the client sent up to the end of its first TLS message (`bytes` were read before), once its server name is the name that it asked for.
+pub(super) async fn read_server_name(
+    inside: &mut TcpStream,
+    name: &str,
+    mut bytes: Vec<u8>,
+) -> Result<Vec<u8>, Reason> {
     let reading = async {
         loop {
             match client_hello::parse(&bytes) {

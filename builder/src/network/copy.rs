@@ -16,14 +16,17 @@ pub(super) fn reset_when_dropped(stream: &TcpStream) -> io::Result<()> {
     Ok(set_socket_linger(stream, Some(Duration::ZERO))?)
 }
 
+/// Takes that back: what is still on its way must arrive.
+pub(super) fn arrives_when_dropped(stream: &TcpStream) -> io::Result<()> {
+    Ok(set_socket_linger(stream, None)?)
+}
+
 /// Copies both ways; the end of one direction is passed on while the other goes on. When one connection breaks, or
 /// this future is dropped, both peers see a reset: a cut download never looks like a whole one.
 pub(super) async fn copy_both_ways(mut one: TcpStream, mut other: TcpStream) -> io::Result<()> {
     reset_when_dropped(&one)?;
     reset_when_dropped(&other)?;
     copy_bidirectional_with_sizes(&mut one, &mut other, BUFFER_SIZE, BUFFER_SIZE).await?;
-    // What is still on its way must arrive.
-    set_socket_linger(&one, None)?;
-    set_socket_linger(&other, None)?;
-    Ok(())
+    arrives_when_dropped(&one)?;
+    arrives_when_dropped(&other)
 }

@@ -22,9 +22,12 @@ use crate::model::failure::Failure;
 use crate::model::policy::NetworkPolicy;
 use crate::network::Sockets;
 use crate::network::answers;
+use crate::network::answers::Pace;
 use crate::network::connection;
 use crate::network::copy::reset_when_dropped;
 use crate::network::names::Names;
+use crate::network::proxy_face;
+use crate::network::proxy_face::Credential;
 use crate::network::refusals::Refusal;
 use crate::network::refusals::Refusals;
 
@@ -97,7 +100,9 @@ pub(super) struct State {
     pub(super) dialler: Arc<Dialler>,
     pub(super) names: Names,
     pub(super) refusals: Refusals,
-    pub(super) limits: GatewayLimits,
+    pub(super) pace: Pace,
+    /// Whether the job's connections to IPv6 addresses are taken too.
+    pub(super) has_ipv6: bool,
     stop: CancellationToken,
     in_force: Mutex<InForce>,
 }
@@ -106,6 +111,8 @@ pub(super) struct State {
 #[derive(Debug, Clone)]
 pub(super) struct InForce {
     pub(super) policy: Arc<NetworkPolicy>,
+    /// `id@version` of the buildpack whose turn it is; none while several run.
+    pub(super) asker: Option<Arc<str>>,
     /// Set when another policy comes, and when the gateway stops.
     pub(super) over: CancellationToken,
 }
@@ -125,28 +132,45 @@ impl Gateway {
         let ready = dns.set_nonblocking(true).and_then(|()| UdpSocket::from_std(dns));
         let dns = ready.map_err(|source| GatewayError::Socket { which: "DNS", source })?;
 
+        let gateway = Self::serve(setup, listeners, &Arc::new(Face::Transparent));
+        let work = answers::answer_all(Arc::clone(&gateway.state), dns, gateway.tasks.clone());
+        let stop = gateway.state.stop.clone();
+        gateway.tasks.spawn(until_stopped(stop, work));
+        Ok(gateway)
+    }
+
+    /// Begins to serve what comes to the listeners.
+    pub(super) fn serve(setup: GatewaySetup, listeners: Vec<TcpListener>, face: &Arc<Face>) -> Self {
         let stop = CancellationToken::new();
         let in_force = InForce {
             policy: Arc::new(setup.policy),
+            asker: None,
             over: stop.child_token(),
         };
         let state = Arc::new(State {
             dialler: setup.dialler,
             names: Names::new(setup.limits.names_max),
             refusals: Refusals::new(setup.watcher),
-            limits: setup.limits,
+            pace: Pace::new(setup.limits.queries_per_second_max),
+            has_ipv6: listeners
+                .iter()
+                .any(|listener| listener.local_addr().is_ok_and(|address| address.is_ipv6())),
             stop,
             in_force: Mutex::new(in_force),
         });
         let tasks = TaskTracker::new();
         let permits = Arc::new(Semaphore::new(setup.limits.connections_max));
         for listener in listeners {
-            let work = accept_all(Arc::clone(&state), listener, Arc::clone(&permits), tasks.clone());
+            let work = accept_all(
+                Arc::clone(&state),
+                listener,
+                Arc::clone(face),
+                Arc::clone(&permits),
+                tasks.clone(),
+            );
             tasks.spawn(until_stopped(state.stop.clone(), work));
         }
-        let work = answers::answer_all(Arc::clone(&state), dns, tasks.clone());
-        tasks.spawn(until_stopped(state.stop.clone(), work));
-        Ok(Self { state, tasks })
+        Self { state, tasks }
     }
 
     /// Puts another policy in force. Connections that were made under the one before are cut.
@@ -158,8 +182,15 @@ impl Gateway {
         in_force.over.cancel();
         *in_force = InForce {
             policy: Arc::new(policy),
+            asker: in_force.asker.take(),
             over: self.state.stop.child_token(),
         };
+    }
+
+    /// Says whose turn it is: what is refused from now on was asked by this buildpack (`id@version`).
+    pub fn set_asker(&self, buildpack: &str) {
+        let mut in_force = self.state.in_force.lock().unwrap_or_else(PoisonError::into_inner);
+        in_force.asker = Some(buildpack.into());
     }
 
     /// What the job was not given so far, in order of the first time.
@@ -199,7 +230,22 @@ pub(super) async fn until_stopped(stop: CancellationToken, work: impl Future<Out
     stop.run_until_cancelled(work).await;
 }
 
-async fn accept_all(state: Arc<State>, listener: TcpListener, permits: Arc<Semaphore>, tasks: TaskTracker) {
+/// What a connection to a listener means.
+#[derive(Debug)]
+pub(super) enum Face {
+    /// Its near end is where the job wanted to go.
+    Transparent,
+    /// It speaks HTTP to a proxy.
+    Proxy(Credential),
+}
+
+async fn accept_all(
+    state: Arc<State>,
+    listener: TcpListener,
+    face: Arc<Face>,
+    permits: Arc<Semaphore>,
+    tasks: TaskTracker,
+) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) if reset_when_dropped(&stream).is_err() => drop(stream),
@@ -207,9 +253,12 @@ async fn accept_all(state: Arc<State>, listener: TcpListener, permits: Arc<Semap
                 let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
                     return;
                 };
-                let state = Arc::clone(&state);
+                let (state, face) = (Arc::clone(&state), Arc::clone(&face));
                 tasks.spawn(async move {
-                    connection::serve(&state, stream).await;
+                    match &*face {
+                        Face::Transparent => connection::serve(&state, stream).await,
+                        Face::Proxy(credential) => proxy_face::serve(&state, credential, stream).await,
+                    }
                     drop(permit);
                 });
             }

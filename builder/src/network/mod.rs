@@ -8,12 +8,14 @@
 pub mod gateway;
 pub mod refusals;
 pub mod publish;
+pub mod proxy_face;
 
 mod connection;
 mod client_hello;
 mod copy;
 mod answers;
 mod names;
+mod proxy_request;
 
 use std::os::fd::OwnedFd;
 

@@ -1,12 +1,16 @@
 //! Which address of 198.18.0.0/15 stands for which name in a job: the same for as long as the job lives.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::net::Ipv4Addr;
+use std::net::Ipv6Addr;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
 /// The benchmark range of RFC 2544: no public host has an address in it.
 const FIRST: u32 = Ipv4Addr::new(198, 18, 0, 1).to_bits();
+/// Of the unique local addresses (RFC 4193); it means nothing outside a job, and no C library prefers it to IPv4.
+const PREFIX_6: Ipv6Addr = Ipv6Addr::new(0xfd70, 0x6163, 0x6b68, 0, 0, 0, 0, 0);
 const RANGE_MASK: u32 = 0xfffe_0000;
 
 /// Names and the addresses that stand for them.
@@ -58,9 +62,20 @@ impl Names {
     }
 }
 
-/// Whether an address can only stand for a name.
-pub(super) fn stands_for_a_name(address: Ipv4Addr) -> bool {
-    address.to_bits() & RANGE_MASK == FIRST & RANGE_MASK
+/// The IPv4 address that can only stand for a name, if this is one, or the IPv6 form of one.
+pub(super) fn that_stands_for_a_name(address: IpAddr) -> Option<Ipv4Addr> {
+    match address {
+        IpAddr::V4(address) => (address.to_bits() & RANGE_MASK == FIRST & RANGE_MASK).then_some(address),
+        IpAddr::V6(address) => {
+            let below = address.to_bits() ^ PREFIX_6.to_bits();
+            u32::try_from(below).ok().map(Ipv4Addr::from_bits)
+        }
+    }
+}
+
+/// The IPv6 form of an address that stands for a name.
+pub(super) fn version_6(address: Ipv4Addr) -> Ipv6Addr {
+    Ipv6Addr::from_bits(PREFIX_6.to_bits() | u128::from(address.to_bits()))
 }
 
 #[cfg(test)]
@@ -97,8 +112,22 @@ mod tests {
             ("198.19.255.255", true),
             ("198.20.0.0", false),
         ] {
-            assert_eq!(stands_for_a_name(address.parse().unwrap()), inside, "{address}");
+            assert_eq!(
+                that_stands_for_a_name(address.parse().unwrap()).is_some(),
+                inside,
+                "{address}"
+            );
         }
-        assert!(stands_for_a_name(Ipv4Addr::from_bits(FIRST + 99_999)));
+        let last = Ipv4Addr::from_bits(FIRST + 99_999);
+        assert_eq!(that_stands_for_a_name(last.into()), Some(last));
+        assert_eq!(that_stands_for_a_name(version_6(last).into()), Some(last));
+        assert_eq!(
+            version_6(Ipv4Addr::new(198, 18, 0, 7)).to_string(),
+            "fd70:6163:6b68::c612:7"
+        );
+        assert_eq!(
+            that_stands_for_a_name("fd70:6163:6b68:1::1".parse().unwrap()),
+            None
+        );
     }
 }

@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
 use crate::events::Event;
 use crate::events::Watcher;
 use crate::model::policy::Why;
+use crate::model::refused::Refused;
 
 /// Refusals that are told apart; what comes after is counted together.
 const REFUSALS_MAX: usize = 256;
@@ -54,6 +56,8 @@ impl fmt::Display for Reason {
 /// One kind of refusal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
+    /// `id@version` of the buildpack that asked; none where several ran at once, or none.
+    pub asker: Option<Arc<str>>,
     /// The name that the job asked for; none for a literal address.
     pub name: Option<String>,
     /// The literal address, or the one that the name resolved to where that is what was refused.
@@ -74,6 +78,9 @@ impl fmt::Display for Refusal {
         } else {
             "was refused"
         };
+        if let Some(asker) = &self.asker {
+            write!(formatter, "{asker}: ")?;
+        }
         match (&self.name, self.address, self.port) {
             (Some(name), _, Some(port)) => {
                 write!(
@@ -147,6 +154,7 @@ impl Refusals {
         }
         if list.len() == REFUSALS_MAX {
             refusal = Refusal {
+                asker: None,
                 name: None,
                 address: None,
                 port: None,
@@ -161,15 +169,31 @@ impl Refusals {
 
 impl Refusal {
     fn is_like(&self, other: &Self) -> bool {
-        (&self.name, self.address, self.port, &self.why)
-            == (&other.name, other.address, other.port, &other.why)
+        (&self.asker, &self.name, self.address, self.port, &self.why)
+            == (&other.asker, &other.name, other.address, other.port, &other.why)
+    }
+
+    /// The same for the report; none if the policy did not refuse it.
+    pub fn refused(&self) -> Option<Refused> {
+        if matches!(self.why, Reason::Unreachable(_)) {
+            return None;
+        }
+        let host = match (&self.name, self.address) {
+            (Some(name), _) => Some(name.clone()),
+            (None, address) => address.map(|address| address.to_string()),
+        };
+        Some(Refused {
+            buildpack: self.asker.as_deref().map(str::to_owned),
+            host,
+            port: self.port,
+            reason: self.why.to_string(),
+            count: self.count,
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::events::Events;
 
@@ -186,6 +210,7 @@ mod tests {
 
     fn refusal(name: &str, address: Option<&str>) -> Refusal {
         Refusal {
+            asker: None,
             name: Some(name.to_owned()),
             address: address.map(|text| text.parse().unwrap()),
             port: Some(443),
@@ -215,6 +240,33 @@ mod tests {
         assert_eq!(
             told[0],
             "a connection to `db.example` port 443 was refused: it is a private address"
+        );
+    }
+
+    #[test]
+    fn each_buildpack_has_its_own_count_and_only_what_was_refused_is_reported() {
+        let told = Arc::new(Told::default());
+        let refusals = Refusals::new(told.clone());
+        for asker in ["a@1", "a@1", "b@2"] {
+            refusals.record(Refusal {
+                asker: Some(asker.into()),
+                ..refusal("db.example", None)
+            });
+        }
+        refusals.record(Refusal {
+            why: Reason::Unreachable("no route".to_owned()),
+            ..refusal("away.example", None)
+        });
+        let reported: Vec<Refused> = refusals.list().iter().filter_map(Refusal::refused).collect();
+        let counts: Vec<_> = reported
+            .iter()
+            .map(|one| (one.buildpack.as_deref(), one.count))
+            .collect();
+        assert_eq!(counts, [(Some("a@1"), 2), (Some("b@2"), 1)]);
+        assert_eq!(reported[0].place(), "db.example:443");
+        assert_eq!(
+            told.0.lock().unwrap()[0],
+            "a@1: a connection to `db.example` port 443 was refused: it is a private address"
         );
     }
 

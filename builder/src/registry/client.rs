@@ -153,13 +153,10 @@ impl Registry {
         match tries {
             Tries::Many => Ok(self.http.send(build).await?),
             Tries::One => {
-                let (client, request) = build().build_split();
-                let request = request.map_err(|error| HttpError::from_reqwest("", &error))?;
-                let url = request.url().as_str().to_owned();
-                Ok(client
-                    .execute(request)
-                    .await
-                    .map_err(|error| HttpError::from_reqwest(&url, &error))?)
+                let request = build()
+                    .build()
+                    .map_err(|error| HttpError::from_reqwest("", &error))?;
+                Ok(self.http.execute(request).await?)
             }
         }
     }
@@ -190,11 +187,11 @@ impl Registry {
         {
             return false;
         }
-        let probe = self
-            .http
-            .request(Method::GET, &format!("https://{host}/v2/"))
-            .send()
-            .await;
+        let url = format!("https://{host}/v2/");
+        if self.http.settings().check_offline(&url).is_err() {
+            return false;
+        }
+        let probe = self.http.request(Method::GET, &url).send().await;
         let speaks = match probe {
             Ok(_) => true,
             Err(error) => {

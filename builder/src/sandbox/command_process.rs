@@ -25,6 +25,7 @@ use crate::sandbox::message::Answer;
 use crate::sandbox::message::Ids;
 use crate::sandbox::message::RunRequest;
 use crate::sandbox::message::Start;
+use crate::sandbox::network_namespace;
 use crate::sandbox::socket::Socket;
 use crate::sandbox::step::Step;
 use crate::sandbox::step::StepError;
@@ -66,6 +67,10 @@ fn execute(init: &Init, run: &RunRequest, outputs: &[OwnedFd]) -> Result<Infalli
         .map(variable)
         .collect::<Result<Vec<_>, _>>()?;
 
+    if run.apart {
+        linux::unshare(UnshareFlags::NEWNET).step(|| "leave the machine's network".to_owned())?;
+        network_namespace::start_loopback()?;
+    }
     linux::reset_signals();
     rustix::process::setsid().step(|| "make a session".to_owned())?;
     connect_outputs(outputs).step(|| "connect the outputs".to_owned())?;

@@ -128,7 +128,9 @@ fn prepare(start: &Start, setup: &Socket) -> Result<Prepared, StepError> {
         .ok_or(rustix::io::Errno::BADMSG)
         .step(|| "count the mounts".to_owned())?;
     rustix::system::sethostname(start.hostname.as_bytes()).step(|| "set the host name".to_owned())?;
-    network_namespace::start_loopback()?;
+    if !start.host_network {
+        network_namespace::start_loopback()?;
+    }
     let root = root::build(start, &mounts)?;
     let mut prepared = Prepared {
         layers: Some(root.layers),

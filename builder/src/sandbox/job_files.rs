@@ -17,6 +17,9 @@ use crate::sandbox::spec::JobSpec;
 use crate::sandbox::spec::NAME_SERVER;
 use crate::sandbox::spec::Network;
 
+/// The machine's own name servers, for a job that has the machine's network.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
 /// Makes what the job writes to, owned by whom it must be owned by.
 pub(crate) fn make_folders(spec: &JobSpec) -> Result<(), SandboxError> {
     let owners = spec.ground.owners();
@@ -40,11 +43,13 @@ pub(crate) fn make_folders(spec: &JobSpec) -> Result<(), SandboxError> {
     if spec.ground.trees == Trees::Copies {
         copy_trees(spec)?;
     }
-    let way_out = spec.network != Network::None;
-    let name_server = if way_out {
-        format!("nameserver {NAME_SERVER}\noptions edns0\n")
-    } else {
-        String::new()
+    let name_server = match spec.network {
+        Network::None => String::new(),
+        Network::Listeners { .. } | Network::Proxy { .. } => {
+            format!("nameserver {NAME_SERVER}\noptions edns0\n")
+        }
+        // Where it cannot be read there is none, which the job will see by itself.
+        Network::Host => fs::read_to_string(RESOLV_CONF).unwrap_or_default(),
     };
     let hosts = format!(
         "127.0.0.1 localhost {0}\n::1 localhost ip6-localhost ip6-loopback {0}\n",

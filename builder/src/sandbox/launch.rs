@@ -48,6 +48,8 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// What the monitor waits beyond the job's own wall clock, so that the worker can end it in good order.
 const MONITOR_GRACE: Duration = Duration::from_secs(30);
 
+/// Names are asked over TCP too.
+const NAME_PORT: u16 = 53;
 /// A job that is there.
 pub(crate) struct Launched {
     pub(crate) monitor: Child,
@@ -244,8 +246,9 @@ fn start_message(spec: &JobSpec, ids: Ids) -> Start {
         ports: ports(&spec.network),
         proxy_port: match spec.network {
             Network::Proxy { port } => Some(port),
-            Network::None | Network::Listeners { .. } => None,
+            Network::None | Network::Listeners { .. } | Network::Host => None,
         },
+        host_network: spec.network == Network::Host,
         memory_bytes_max: spec.limits.memory_bytes_max,
         processes_max: spec.limits.processes_max,
         lifetime_ms_max: u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX),
@@ -254,9 +257,10 @@ fn start_message(spec: &JobSpec, ids: Ids) -> Start {
 
 fn ports(network: &Network) -> Option<Vec<u16>> {
     match network {
-        Network::None | Network::Proxy { .. } => None,
+        Network::None | Network::Proxy { .. } | Network::Host => None,
         Network::Listeners { ports } => {
-            let mut all: Vec<u16> = USUAL_PORTS.iter().chain(ports).copied().collect();
+            let always = USUAL_PORTS.iter().chain(&[NAME_PORT]);
+            let mut all: Vec<u16> = always.chain(ports).copied().collect();
             all.sort_unstable();
             all.dedup();
             Some(all)

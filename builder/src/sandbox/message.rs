@@ -36,6 +36,8 @@ pub(crate) struct Start {
     pub(crate) ports: Option<Vec<u16>>,
     /// The one port that may be connected to, where the job shares the machine's network.
     pub(crate) proxy_port: Option<u16>,
+    /// Whether the job has the machine's network, and no network namespace.
+    pub(crate) host_network: bool,
     pub(crate) memory_bytes_max: Option<u64>,
     pub(crate) processes_max: u64,
     /// After this many milliseconds the monitor kills everything, whatever the worker does.
@@ -144,6 +146,8 @@ pub(crate) struct RunRequest {
     pub(crate) arguments: Vec<OsString>,
     pub(crate) environment: Vec<(OsString, OsString)>,
     pub(crate) working_directory: OsString,
+    /// Whether the command gets a network namespace of its own, where the job has the machine's network.
+    pub(crate) apart: bool,
 }
 
 /// A file call.

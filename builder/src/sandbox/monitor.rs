@@ -111,8 +111,9 @@ fn run_job(
         Ids::Mapped(_) | Ids::Single => libc::CLONE_NEWUSER,
         Ids::Outer => 0,
     };
+    let kept_out = if start.host_network { libc::CLONE_NEWNET } else { 0 };
     let forked = match start.walls {
-        Walls::Namespaces => linux::clone_into(user | linux::NAMESPACES, cgroup.birthplace()),
+        Walls::Namespaces => linux::clone_into(user | linux::NAMESPACES & !kept_out, cgroup.birthplace()),
         Walls::Chroot => fork_watched(),
     };
     let forked = forked.step(|| MAKE_NAMESPACES.to_owned())?;

@@ -47,6 +47,7 @@ use crate::sandbox::secret_mount;
 use crate::sandbox::socket::Socket;
 use crate::sandbox::spec::JobSockets;
 use crate::sandbox::spec::JobSpec;
+use crate::sandbox::spec::Network;
 use crate::sandbox::spec::Variables;
 use crate::sandbox::turn::Turns;
 
@@ -74,6 +75,8 @@ pub struct NativeJob {
     pub(crate) deadline: Instant,
     pub(crate) variables: Variables,
     pub(crate) turns: Turns,
+    /// Whether commands that start now are kept out of the machine's network, which the job has.
+    apart: AtomicBool,
 }
 
 /// What a [`KillHandle`] shares with its job.
@@ -99,6 +102,7 @@ impl NativeJob {
     pub fn start(spec: JobSpec) -> Result<Self, SandboxError> {
         let deadline = Instant::now() + spec.limits.timeout;
         let launched = launch::launch(&spec)?;
+        let has_host_network = spec.network == Network::Host;
         let limits_in_force = launched.limits.join(", ");
         Ok(Self {
             shared: Arc::new(Shared {
@@ -123,6 +127,7 @@ impl NativeJob {
             grace: spec.grace,
             deadline,
             turns: Turns::default(),
+            apart: AtomicBool::new(has_host_network),
         })
     }
 
@@ -144,6 +149,15 @@ impl NativeJob {
     /// The sockets of a job with a way out; once. Close them when the job ends.
     pub fn take_sockets(&self) -> Option<JobSockets> {
         lock(&self.sockets).take()
+    }
+
+    /// Lets commands that start from now on use the machine's network, in a job with [`Network::Host`].
+    pub fn open_host_network(&self) {
+        self.apart.store(false, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_apart(&self) -> bool {
+        self.apart.load(Ordering::SeqCst)
     }
 
     /// Kills the job from another thread.

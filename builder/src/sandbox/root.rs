@@ -59,7 +59,10 @@ pub(crate) fn build(start: &Start, mounts: &JobMounts) -> Result<Root, StepError
     rustix::process::chdir("/").step(|| "enter the new root".to_owned())?;
 
     attach_new(&proc, "/proc", Place::Directory)?;
-    network_namespace::allow_low_ports();
+    // Without a namespace of its own the job would set it for the machine.
+    if !start.host_network {
+        network_namespace::allow_low_ports();
+    }
     device::attach(&devices)?;
     proc::protect()?;
     attach_new(&proc::empty_folder()?, "/sys", Place::Directory)?;

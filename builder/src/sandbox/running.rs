@@ -87,6 +87,7 @@ impl<'a> Running<'a> {
             arguments: command.arguments.clone(),
             environment: environment(job, command),
             working_directory: command.working_directory.clone().into(),
+            apart: job.is_apart(),
         });
         let answers = job.send(
             &command.name,

@@ -129,6 +129,9 @@ pub enum Network {
         /// More ports.
         ports: Vec<u16>,
     },
+    /// The machine's own network, without a way to refuse anything. Commands that start before
+    /// [`NativeJob::open_host_network`](crate::sandbox::native::NativeJob::open_host_network) have a loopback alone.
+    Host,
 }
 
 /// Sockets inside a job's network namespace; close them when the job ends, they keep the namespace.

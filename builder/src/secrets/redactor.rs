@@ -10,6 +10,7 @@ use crate::events::Event;
 use crate::events::Events;
 use crate::events::Stream;
 use crate::events::Watcher;
+use crate::model::refused::Refused;
 use crate::secrets::redaction::Patterns;
 use crate::secrets::redaction::Redaction;
 
@@ -85,6 +86,16 @@ impl Events for Redactor {
                 Event::PhaseEnded { phase, elapsed }
             }
             Event::PhaseStarted { phase } => Event::PhaseStarted { phase },
+            Event::Refused { refused } => Event::Refused {
+                refused: refused
+                    .into_iter()
+                    .map(|one| Refused {
+                        host: one.host.map(redact),
+                        reason: redact(one.reason),
+                        ..one
+                    })
+                    .collect(),
+            },
             Event::Decision { text } => Event::Decision { text: redact(text) },
             Event::Warning { text } => Event::Warning { text: redact(text) },
             Event::Progress {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::cli::arguments::network::NetworkArguments;
 use crate::cli::arguments::value::memory;
 use crate::cli::arguments::value::positive_duration;
 use crate::cli::arguments::value::size;
@@ -86,6 +87,10 @@ pub struct BuildArguments {
     /// How much output one step may write before it is ended
     #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = size)]
     pub output_limit: u64,
+
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment would become the help's heading")]
+    pub network: NetworkArguments,
 
     /// A registry that may be spoken to without TLS (loopback always may)
     #[arg(long, value_name = "HOST[:PORT]")]

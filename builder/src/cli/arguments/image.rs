@@ -6,6 +6,8 @@
 
 use clap::Args;
 
+use crate::cli::arguments::network::NetworkArguments;
+
 /// Arguments of `run`.
 #[derive(Debug, Args)]
 pub struct RunArguments {
@@ -19,6 +21,10 @@ pub struct RunArguments {
     /// A variable for the process: NAME=VALUE, or NAME alone for the value it has here
     #[arg(long, short, value_name = "NAME[=VALUE]")]
     pub env: Vec<String>,
+
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment would become the help's heading")]
+    pub network: NetworkArguments,
 
     /// The process type to start [default: the image's own]
     #[arg(long, value_name = "TYPE")]

@@ -3,6 +3,7 @@
 pub mod about;
 pub mod build;
 pub mod image;
+pub mod network;
 pub mod upkeep;
 
 mod value;

@@ -30,12 +30,16 @@ use crate::cli::tools::Toolbox;
 use crate::events::Cancel;
 use crate::model::failure::Facts;
 use crate::model::failure::Failure;
+use crate::model::policy::NetworkPolicy;
 use crate::sandbox::command::Command;
 use crate::sandbox::command::Exit;
 use crate::sandbox::job::Job as _;
 use crate::sandbox::job::JobError;
 use crate::sandbox::native::NativeJob;
 
+/// What is said of `--network host`.
+const HOST_NETWORK: &str = "warning: the image has this machine's own network (`host`): no rule of the network policy \
+                            holds, and it reaches what listens on its loopback";
 /// A shell's exit code for a process that a signal ended is this and the signal's number.
 const SIGNAL_EXIT: i32 = 128;
 /// The signal of a process that the kernel ended for its memory.
@@ -88,7 +92,16 @@ pub fn run(arguments: &RunArguments, config: &Config) -> Result<u8, CommandError
         .iter()
         .map(|text| config.build_variable(text))
         .collect::<Result<Vec<_>, _>>()?;
+    let config = &config.with_network(&arguments.network);
     let toolbox = Toolbox::open(config, &[], tools::watcher(Renderer::new(Manner::Plain)))?;
+    if toolbox.builder.network == NetworkPolicy::Host {
+        if !ports.is_empty() {
+            return Err(CommandError::usage(
+                "--publish has no meaning with the network policy `host`: the image's ports are this machine's",
+            ));
+        }
+        render::note(HOST_NETWORK);
+    }
     toolbox.clean_up();
     let (found, layout) = image::local(&arguments.image, &toolbox.store)?;
     let process = Process::of(

@@ -17,6 +17,7 @@ use crate::cli::tools::Toolbox;
 use crate::http::dialler::Dialler;
 use crate::http::dialler::resolver::SystemResolver;
 use crate::model::limits::Limits;
+use crate::model::policy::NetworkPolicy;
 use crate::network::Sockets;
 use crate::network::gateway::Gateway;
 use crate::network::gateway::GatewayLimits;
@@ -88,10 +89,16 @@ pub(super) fn start(image: &FoundImage, layers: &Layers, toolbox: &Toolbox) -> R
             ..Limits::default()
         },
         hostname: HOSTNAME.to_owned(),
-        network: Network::Listeners { ports: Vec::new() },
+        network: match &toolbox.builder.network {
+            NetworkPolicy::Host => Network::Host,
+            policy => Network::Listeners {
+                ports: policy.ports(),
+            },
+        },
         environment_ca,
         grace: GRACE,
     })?;
+    job.open_host_network();
     let gateway = open_gateway(&job, toolbox)?;
     Ok(Ready {
         job: Arc::new(job),

@@ -2,6 +2,7 @@
 
 pub mod resolver;
 pub mod proxy;
+mod socks;
 mod own_addresses;
 
 use std::fmt;
@@ -27,7 +28,7 @@ use crate::model::failure::Facts;
 use crate::model::failure::Failure;
 use crate::model::policy::NetworkPolicy;
 use crate::model::policy::Why;
-use crate::model::policy::normal_name;
+use crate::model::policy::names::normal_name;
 
 /// For one dial in all: names, every address, and the proxy's answer.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -207,11 +208,15 @@ impl Dialler {
             address: None,
             why,
         };
-        policy.check_port(port).map_err(refused)?;
         let target = &match target {
             Target::Address(address) => Target::Address(*address),
             Target::Name(name) => Target::Name(normal_name(name).ok_or_else(|| refused(Why::NotAName))?),
         };
+        match target {
+            Target::Address(address) => policy.check_port_of_address(*address, port),
+            Target::Name(name) => policy.check_port_of_name(name, port),
+        }
+        .map_err(refused)?;
         if let Some(proxy) = self.proxy.route(target, port) {
             match target {
                 Target::Address(address) => policy.check_address_for_proxy(*address),

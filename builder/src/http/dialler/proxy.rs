@@ -14,9 +14,12 @@ use tokio::net::TcpStream;
 
 use crate::http::dialler::Target;
 use crate::http::dialler::resolver::ResolveError;
+use crate::http::dialler::socks;
 use crate::model::failure::Facts;
 use crate::model::failure::Failure;
 
+/// The port of a SOCKS proxy whose URL has none.
+const SOCKS_PORT: u16 = 1080;
 /// Head of a proxy's answer, in bytes.
 const ANSWER_BYTES_MAX: usize = 16 << 10;
 
@@ -47,7 +50,7 @@ impl fmt::Debug for UpstreamProxy {
 #[derive(Debug, thiserror::Error)]
 pub enum ProxyError {
     /// The URL cannot be used.
-    #[error("`{proxy}` is not a proxy that can be used: only `http://HOST[:PORT]` is")]
+    #[error("`{proxy}` is not a proxy that can be used: `http://HOST[:PORT]` and `socks5://HOST[:PORT]` are")]
     Unusable {
         /// The URL without credentials.
         proxy: String,
@@ -76,6 +79,20 @@ pub enum ProxyError {
         /// What was wrong.
         source: io::Error,
     },
+    /// It does not take the user and password of its URL, or wants some.
+    #[error("`{proxy}` does not accept the user and password of its URL")]
+    Unauthorized {
+        /// The URL without credentials.
+        proxy: String,
+    },
+    /// A SOCKS proxy said no.
+    #[error("`{proxy}` made no connection: {why}")]
+    Socks {
+        /// The URL without credentials.
+        proxy: String,
+        /// What its answer means.
+        why: &'static str,
+    },
     /// It said no.
     #[error("`{proxy}` answered {status} to CONNECT")]
     Refused {
@@ -92,10 +109,11 @@ impl Failure for ProxyError {
             Self::Unusable { .. } => Facts::platform("proxy_unusable"),
             Self::Resolve { source, .. } => source.facts(),
             Self::Connect { .. } | Self::Answer { .. } => Facts::temporary("proxy_unreachable"),
+            Self::Unauthorized { .. } => Facts::platform("proxy_unauthorized"),
             Self::Refused {
                 status: 500..=599, ..
             } => Facts::temporary("proxy_refused"),
-            Self::Refused { .. } => Facts::platform("proxy_refused"),
+            Self::Refused { .. } | Self::Socks { .. } => Facts::platform("proxy_refused"),
         }
     }
 }
@@ -180,15 +198,17 @@ pub(super) fn address_of(proxy: &Url) -> Result<(Target, u16), ProxyError> {
     let unusable = || ProxyError::Unusable {
         proxy: without_credentials(proxy),
     };
-    if proxy.scheme() != "http" {
-        return Err(unusable());
-    }
+    let port = match proxy.scheme() {
+        "http" => 80,
+        "socks5" | "socks5h" => SOCKS_PORT,
+        _ => return Err(unusable()),
+    };
     let host = proxy.host_str().ok_or_else(unusable)?;
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let target = bare
         .parse()
         .map_or_else(|_| Target::Name(host.to_owned()), Target::Address);
-    Ok((target, proxy.port_or_known_default().unwrap_or(80)))
+    Ok((target, proxy.port().unwrap_or(port)))
 }
 
 /// `http://HOST:PORT` of a proxy.
@@ -207,6 +227,9 @@ pub(super) async fn open_tunnel(
     target: &Target,
     port: u16,
 ) -> Result<(), ProxyError> {
+    if proxy.scheme() != "http" {
+        return socks::open_tunnel(stream, proxy, target, port).await;
+    }
     let broken = |source| ProxyError::Answer {
         proxy: without_credentials(proxy),
         source,
@@ -232,6 +255,9 @@ pub(super) async fn open_tunnel(
     };
     match status(&head).ok_or_else(odd)? {
         200..=299 => Ok(()),
+        407 => Err(ProxyError::Unauthorized {
+            proxy: without_credentials(proxy),
+        }),
         status => Err(ProxyError::Refused {
             proxy: without_credentials(proxy),
             status,
@@ -282,13 +308,17 @@ fn status(head: &[u8]) -> Option<u16> {
 
 /// `user:password` of the URL in base 64, none if it has no user.
 fn credentials(proxy: &Url) -> Option<String> {
+    let (user, password) = user_and_password(proxy)?;
+    Some(STANDARD.encode([user, b":".to_vec(), password].concat()))
+}
+
+/// Both as bytes, none if the URL has neither.
+pub(super) fn user_and_password(proxy: &Url) -> Option<(Vec<u8>, Vec<u8>)> {
     if proxy.username().is_empty() && proxy.password().is_none() {
         return None;
     }
-    let mut plain = decode_percent(proxy.username());
-    plain.push(b':');
-    plain.extend(decode_percent(proxy.password().unwrap_or_default()));
-    Some(STANDARD.encode(plain))
+    let password = proxy.password().unwrap_or_default();
+    Some((decode_percent(proxy.username()), decode_percent(password)))
 }
 
 fn decode_percent(text: &str) -> Vec<u8> {

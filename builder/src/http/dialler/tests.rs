@@ -257,7 +257,7 @@ async fn a_refusal_of_the_proxy_names_it_without_its_credentials() {
         error.to_string(),
         format!(
             "cannot reach `git.example` port 443 through the upstream proxy: \
-             `http://127.0.0.1:{port}` answered 407 to CONNECT"
+             `http://127.0.0.1:{port}` does not accept the user and password of its URL"
         )
     );
     let shown = format!("{error:?} {dialler:?}");
@@ -278,4 +278,99 @@ async fn the_proxy_is_not_asked_for_literals_and_local_names() {
         Some(Why::LocalName)
     );
     assert_eq!(dialler.check_name("127.1", &policy), Err(Why::LiteralBehindProxy));
+}
+
+/// A SOCKS5 proxy that takes `ann` with `s3cret`, says hello as the target, and gives back what it was asked.
+async fn socks_proxy() -> (u16, tokio::task::JoinHandle<Vec<u8>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let asked = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut greeting = [0; 2];
+        stream.read_exact(&mut greeting).await.unwrap();
+        let mut methods = vec![0; usize::from(greeting[1])];
+        stream.read_exact(&mut methods).await.unwrap();
+        if !methods.contains(&2) {
+            stream.write_all(&[5, 0xff]).await.unwrap();
+            return methods;
+        }
+        stream.write_all(&[5, 2]).await.unwrap();
+        let mut login = vec![0; 2 + 3 + 1 + 6];
+        stream.read_exact(&mut login).await.unwrap();
+        if login != b"\x01\x03ann\x06s3cret" {
+            stream.write_all(&[1, 1]).await.unwrap();
+            return login;
+        }
+        stream.write_all(&[1, 0]).await.unwrap();
+        let mut head = [0; 5];
+        stream.read_exact(&mut head).await.unwrap();
+        let mut rest = vec![0; usize::from(head[4]) + 2];
+        stream.read_exact(&mut rest).await.unwrap();
+        let status = u8::from(rest.starts_with(b"denied")) * 2;
+        let answer = [5, status, 0, 3, 2, b'n', b'n', 0, 80];
+        stream.write_all(&answer).await.unwrap();
+        stream.write_all(b"hello").await.unwrap();
+        [&head[..], &rest].concat()
+    });
+    (port, asked)
+}
+
+fn through_socks(port: u16, login: &str) -> UpstreamProxy {
+    UpstreamProxy {
+        https: Some(format!("socks5://{login}127.0.0.1:{port}").parse().unwrap()),
+        ..UpstreamProxy::default()
+    }
+}
+
+#[tokio::test]
+async fn a_socks_proxy_is_asked_by_name_with_user_and_password() {
+    let (port, asked) = socks_proxy().await;
+    let dialler = Dialler::new(Fixed::with(&[]), through_socks(port, "ann:s3cret@"));
+    let mut stream = dialler
+        .dial(&name("a.example"), 443, &policy(&[443], &[]))
+        .await
+        .unwrap();
+    let mut said = [0; 5];
+    stream.read_exact(&mut said).await.unwrap();
+    assert_eq!(&said, b"hello");
+    assert_eq!(asked.await.unwrap(), b"\x05\x01\x00\x03\x09a.example\x01\xbb");
+}
+
+#[tokio::test]
+async fn a_socks_proxy_that_says_no_is_named_without_its_password() {
+    for (login, host, words, code) in [
+        (
+            "ann:wrong!@",
+            "a.example",
+            "does not accept the user and password of its URL",
+            "proxy_unauthorized",
+        ),
+        (
+            "",
+            "a.example",
+            "does not accept the user and password of its URL",
+            "proxy_unauthorized",
+        ),
+        (
+            "ann:s3cret@",
+            "denied.example",
+            "made no connection: its rules do not allow it",
+            "proxy_refused",
+        ),
+    ] {
+        // The wrong password is as long as the right one, so that the proxy reads it whole.
+        let (port, _asked) = socks_proxy().await;
+        let dialler = Dialler::new(Fixed::with(&[]), through_socks(port, login));
+        let error = dialler
+            .dial(&name(host), 443, &policy(&[443], &[]))
+            .await
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "cannot reach `{host}` port 443 through the upstream proxy: `socks5://127.0.0.1:{port}` {words}"
+            )
+        );
+        assert_eq!(error.facts().code, code);
+    }
 }

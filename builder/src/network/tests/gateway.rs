@@ -106,6 +106,7 @@ async fn private_addresses_are_refused_by_name_and_by_number() {
         let address = name.map_or(wanted, |name| job.inside.address_of(name));
         assert!(is_reset(&mut job.inside.connect(address, 443)), "{wanted}");
         let expected = Refusal {
+            asker: None,
             name: name.map(str::to_owned),
             address: Some(wanted),
             port: Some(443),

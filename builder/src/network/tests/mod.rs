@@ -5,6 +5,8 @@ mod gateway;
 mod upstream_proxy;
 mod published;
 mod closing;
+mod proxy_face;
+mod version_6;
 mod limits;
 mod throughput;
 
@@ -31,6 +33,7 @@ use crate::http::dialler::resolver::ResolveError;
 use crate::http::dialler::resolver::Resolver;
 use crate::model::policy::NetworkPolicy;
 use crate::model::policy::PublicPolicy;
+use crate::network::Sockets;
 use crate::network::gateway::Gateway;
 use crate::network::gateway::GatewayLimits;
 use crate::network::gateway::GatewaySetup;
@@ -75,6 +78,30 @@ impl Job {
         limits: GatewayLimits,
     ) -> Self {
         let inside = Inside::new();
+        let sockets = inside.sockets(ports);
+        Self::with_sockets(inside, sockets, policy, proxy, limits)
+    }
+
+    /// A job whose connections to IPv6 addresses are taken too.
+    fn of_both(ports: &[u16], policy: NetworkPolicy) -> Self {
+        let inside = Inside::new();
+        let sockets = inside.sockets_of_both(ports);
+        Self::with_sockets(
+            inside,
+            sockets,
+            policy,
+            UpstreamProxy::default(),
+            GatewayLimits::default(),
+        )
+    }
+
+    fn with_sockets(
+        inside: Inside,
+        sockets: Sockets,
+        policy: NetworkPolicy,
+        proxy: UpstreamProxy,
+        limits: GatewayLimits,
+    ) -> Self {
         let names = [
             ("server.example", "127.0.0.1"),
             ("rebound.example", "10.0.0.1"),
@@ -87,7 +114,7 @@ impl Job {
             watcher: Arc::new(Silence),
             limits,
         };
-        let gateway = Gateway::start(inside.sockets(ports), setup).unwrap();
+        let gateway = Gateway::start(sockets, setup).unwrap();
         Self { inside, gateway }
     }
 

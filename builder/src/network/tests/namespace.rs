@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
+use std::net::Ipv6Addr;
 use std::net::SocketAddr;
 use std::net::TcpListener;
 use std::net::TcpStream;
@@ -56,6 +57,48 @@ impl Inside {
                 .collect(),
             dns: UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 53)).unwrap().into(),
         })
+    }
+
+    /// The same, with listeners for IPv6 too.
+    pub(super) fn sockets_of_both(&self, ports: &[u16]) -> Sockets {
+        let mut sockets = self.sockets(ports);
+        let ports = ports.to_vec();
+        let more = self.run(move || -> Vec<std::os::fd::OwnedFd> {
+            ports
+                .iter()
+                .map(|port| {
+                    let socket = rustix::net::socket(
+                        rustix::net::AddressFamily::INET6,
+                        rustix::net::SocketType::STREAM,
+                        None,
+                    )
+                    .unwrap();
+                    rustix::net::sockopt::set_ipv6_v6only(&socket, true).unwrap();
+                    rustix::net::bind(&socket, &SocketAddr::from((Ipv6Addr::UNSPECIFIED, *port))).unwrap();
+                    rustix::net::listen(&socket, 16).unwrap();
+                    socket
+                })
+                .collect()
+        });
+        sockets.tcp.extend(more);
+        sockets
+    }
+
+    /// Asks a question over TCP.
+    pub(super) fn ask_over_tcp(&self, name: &str, kind: RecordType) -> Message {
+        use std::io::Read as _;
+        use std::io::Write as _;
+        let mut message = Message::new(815, MessageType::Query, OpCode::Query);
+        message.add_query(Query::query(Name::from_ascii(name).unwrap(), kind));
+        let question = message.to_vec().unwrap();
+        let mut stream = self.connect(Ipv4Addr::new(198, 18, 0, 1).into(), 53);
+        let length = u16::try_from(question.len()).unwrap().to_be_bytes();
+        stream.write_all(&[&length[..], &question].concat()).unwrap();
+        let mut length = [0; 2];
+        stream.read_exact(&mut length).unwrap();
+        let mut answer = vec![0; usize::from(u16::from_be_bytes(length))];
+        stream.read_exact(&mut answer).unwrap();
+        Message::from_vec(&answer).unwrap()
     }
 
     /// A connection as a program of the job makes it.
@@ -113,6 +156,7 @@ fn enter_new_namespace() {
     for arguments in [
         &["link", "set", "lo", "up"][..],
         &["route", "add", "local", "0.0.0.0/0", "dev", "lo"],
+        &["-6", "route", "add", "local", "::/0", "dev", "lo"],
     ] {
         #[expect(clippy::disallowed_methods, reason = "iproute2 sets up the test's namespace")]
         let status = std::process::Command::new("ip").args(arguments).status().unwrap();

@@ -13,8 +13,14 @@ use crate::buildpack::metadata::build_metadata;
 use crate::buildpack::metadata::write_build_metadata;
 use crate::buildpack::output::BuildpackOutput;
 use crate::events::Cancelled;
+use crate::events::Event;
+use crate::events::Events;
 use crate::model::failure::Facts;
 use crate::model::failure::Failure;
+use crate::model::refused::Refused;
+use crate::model::refused::places;
+use crate::network::gateway::Gateway;
+use crate::network::refusals::Refusal;
 use crate::phases::handover::EarlyLayer;
 use crate::phases::handover::Finished;
 use crate::phases::handover::Plan;
@@ -30,6 +36,14 @@ pub enum RunError {
     /// A buildpack failed.
     #[error(transparent)]
     Buildpack(#[from] build::BuildError),
+    /// A buildpack failed that needs the network, and the build is offline.
+    #[error("{source}: it asked for {}, and the build is offline", places.join(", "))]
+    Offline {
+        /// Where it wanted to go.
+        places: Vec<String>,
+        /// How it failed.
+        source: build::BuildError,
+    },
     /// The time of the file system could not be read.
     #[error("cannot write `{path}`: {source}")]
     Clock {
@@ -53,6 +67,7 @@ impl Failure for RunError {
     fn facts(&self) -> Facts {
         match self {
             Self::Buildpack(error) => error.facts(),
+            Self::Offline { .. } => Facts::user("buildpack_offline"),
             Self::Clock { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 Facts::platform("disk_full")
             }
@@ -72,12 +87,62 @@ pub fn run_buildpacks(restored: Restored, tools: &Tools<'_>) -> Result<Finished,
     if let Some(gateway) = &plan.sandbox.gateway {
         gateway.set_policy(tools.builder.network.clone());
     }
+    job.open_host_network();
     let outcome = run_and_write(&plan, tools);
-    drop(plan.sandbox.gateway.take());
-    let (built, early) = outcome?;
+    let refused = refused(plan.sandbox.gateway.take().as_ref(), tools);
+    let (built, early) = outcome.map_err(|error| blame_the_policy(error, &refused, tools))?;
     job.sweep()?;
     write_build_metadata(job, &plan.setting.paths, &build_metadata(&built))?;
     Ok(Finished { plan, built, early })
+}
+
+/// Tells what the policy refused to the buildpacks, once all have had their turn.
+fn refused(gateway: Option<&Gateway>, tools: &Tools<'_>) -> Vec<Refused> {
+    let refused: Vec<Refused> = gateway
+        .map(Gateway::refusals)
+        .into_iter()
+        .flatten()
+        .filter_map(|refusal: Refusal| refusal.refused())
+        .collect();
+    if !refused.is_empty() {
+        let refused = refused.clone();
+        tools.watcher.tell(Event::Refused { refused });
+    }
+    refused
+}
+
+/// Offline, a buildpack that failed after a refusal failed for want of a network.
+fn blame_the_policy(error: RunError, refused: &[Refused], tools: &Tools<'_>) -> RunError {
+    match error {
+        RunError::Buildpack(source @ build::BuildError::Failed { .. })
+            if tools.builder.network.is_offline() =>
+        {
+            let buildpack = match &source {
+                build::BuildError::Failed { buildpack, .. } => buildpack.as_str(),
+                _ => "",
+            };
+            match places(refused, buildpack) {
+                places if places.is_empty() => RunError::Buildpack(source),
+                places => RunError::Offline { places, source },
+            }
+        }
+        other => other,
+    }
+}
+
+/// Hands events on, and tells the gateway whose turn it is.
+struct Turns<'a> {
+    gateway: Option<&'a Gateway>,
+    next: &'a dyn Events,
+}
+
+impl Events for Turns<'_> {
+    fn tell(&self, event: Event) {
+        if let (Event::BuildpackStarted { buildpack }, Some(gateway)) = (&event, self.gateway) {
+            gateway.set_asker(buildpack);
+        }
+        self.next.tell(event);
+    }
 }
 
 /// Runs the group. While a buildpack runs, the layers of those before it are written.
@@ -91,6 +156,10 @@ fn run_and_write(plan: &Plan, tools: &Tools<'_>) -> Result<(Built, Vec<EarlyLaye
     let folder = job.open_directory(layers)?;
     let mut left = plan.detected.group.len();
     let mut clock = Ok(());
+    let turns = Turns {
+        gateway: plan.sandbox.gateway.as_ref(),
+        next: tools.watcher.as_ref(),
+    };
     std::thread::scope(|scope| {
         let (sender, receiver) = channel();
         let (guard, stop) = (&plan.source.guard, tools.cancel.flag());
@@ -115,7 +184,7 @@ fn run_and_write(plan: &Plan, tools: &Tools<'_>) -> Result<(Built, Vec<EarlyLaye
             &plan.setting,
             &plan.detected.group,
             plan.detected.plan.clone(),
-            tools.watcher.as_ref(),
+            &turns,
             tools.cancel,
             &mut after_buildpack,
         );

@@ -50,6 +50,9 @@ pub(super) const HOME: &str = "/home/cnb";
 pub(super) const HOSTNAME: &str = "packhorse";
 /// Where the base keeps the certificates of authorities.
 const CA_BUNDLE: &str = "etc/ssl/certs/ca-certificates.crt";
+/// What is said of `--network host`.
+const HOST_NETWORK: &str = "the buildpacks' build steps have this machine's own network (`host`): no rule of the \
+                            network policy holds, and they reach what listens on its loopback";
 /// Between TERM and KILL.
 const GRACE: Duration = Duration::from_secs(10);
 /// The most files and bytes of one buildpack.
@@ -107,13 +110,19 @@ pub(super) fn start(
         },
         limits: request.limits.clone(),
         hostname: HOSTNAME.to_owned(),
-        network: Network::Listeners { ports: Vec::new() },
+        network: match &tools.builder.network {
+            NetworkPolicy::Host => Network::Host,
+            policy => Network::Listeners {
+                ports: policy.ports(),
+            },
+        },
         environment_ca,
         grace: GRACE,
     };
     let job = sandbox::start(spec)?;
     let rung = tools.builder.ground.words();
     tell_rung(&job, tools);
+    tell_network(tools);
     let kill = job.kill_handle();
     tools.cancel.on_cancel(move || kill.kill());
     Ok((
@@ -149,6 +158,21 @@ fn tell_rung(job: &NativeJob, tools: &Tools<'_>) {
     for text in missing.chain(job.notes()) {
         tools.watcher.tell(Event::Warning { text });
     }
+}
+
+/// Says which network policy is in force, where it is another than the default.
+fn tell_network(tools: &Tools<'_>) {
+    let policy = &tools.builder.network;
+    let event = match policy {
+        NetworkPolicy::Public(_) => return,
+        NetworkPolicy::Host => Event::Warning {
+            text: HOST_NETWORK.to_owned(),
+        },
+        NetworkPolicy::None | NetworkPolicy::Listed(_) => Event::Decision {
+            text: format!("network {policy}"),
+        },
+    };
+    tools.watcher.tell(event);
 }
 
 /// The job's way out through this process, closed for detection.

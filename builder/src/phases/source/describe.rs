@@ -48,6 +48,7 @@ pub(super) fn describe(request: &BuildRequest, tools: &Tools<'_>) -> Result<Sour
         environment: request.environment.clone(),
         secrets: presence_of(request, tools)?,
         options: [request.keep_git, request.submodules],
+        network: tools.builder.network.key_text(),
     };
     let app = app_of(request, known.app);
     Ok(Source {

@@ -1,38 +1,27 @@
 //! Where a job may connect to: decided from addresses, names and ports alone.
 
+pub mod allow_list;
+pub mod choice;
+pub mod names;
+
+mod addresses;
+
+use core::fmt;
 use core::net::IpAddr;
-use core::net::Ipv4Addr;
-use core::net::Ipv6Addr;
 
 use crate::model::failure::Facts;
 use crate::model::failure::Failure;
+use crate::model::policy::addresses::never_dialled;
+use crate::model::policy::addresses::not_public;
+use crate::model::policy::allow_list::AllowList;
+use crate::model::policy::names::METADATA_NAMES;
+use crate::model::policy::names::PRIVATE_SUFFIXES;
+use crate::model::policy::names::ends_in_a_number;
+use crate::model::policy::names::is_below;
+use crate::model::policy::names::plain_suffix;
 
 /// Ports that a job may dial when the operator says nothing: ssh, http, https, git.
 pub const DEFAULT_PORTS: [u16; 4] = [22, 80, 443, 9418];
-
-/// Names under which clouds answer with the machine's credentials. A name below one of these is refused as well.
-const METADATA_NAMES: [&str; 7] = [
-    "metadata",
-    "metadata.google.internal",
-    "metadata.goog",
-    "metadata.tencentyun.com",
-    "metadata.packet.net",
-    "instance-data",
-    "instance-data.ec2.internal",
-];
-
-/// Suffixes that are never public (RFC 6761, 6762, 8375, ICANN's `internal`, Kubernetes): not asked of an upstream
-/// proxy, which resolves by itself.
-const PRIVATE_SUFFIXES: [&str; 8] = [
-    "localhost",
-    "local",
-    "localdomain",
-    "internal",
-    "home.arpa",
-    "intranet",
-    "lan",
-    "svc",
-];
 
 /// The network policy of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +30,30 @@ pub enum NetworkPolicy {
     None,
     /// Every public address; never what is the machine's or its network's own.
     Public(PublicPolicy),
+    /// What a list names and nothing else.
+    Listed(ListedPolicy),
+    /// The machine's own network. No connection passes the worker, so nothing is asked here: who asks is refused.
+    Host,
+}
+
+/// What may be reached where a list says it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedPolicy {
+    /// What is listed.
+    pub list: AllowList,
+    /// Who wrote the list.
+    pub origin: ListOrigin,
+    /// What the operator says beyond it: the ports of entries that have none, and denied suffixes.
+    pub operator: PublicPolicy,
+}
+
+/// Where a list comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListOrigin {
+    /// `--network allow:LIST`.
+    Allowed,
+    /// `--offline`: the operator's mirrors and trusted hosts.
+    Offline,
 }
 
 /// What the public policy knows beyond its fixed rules.
@@ -73,6 +86,12 @@ pub enum Why {
     /// The step has no network.
     #[error("this step has no network")]
     NoNetwork,
+    /// The policy is a list, and this is not in it.
+    #[error("the list of `--network allow:…` does not have it")]
+    NotListed,
+    /// The build is offline, and this is no host of the operator's.
+    #[error("the build is offline, and it is neither a mirror nor a trusted host of packhorse.toml")]
+    Offline,
     /// The port is not in the list.
     #[error("the port is not one of those that the policy allows")]
     Port,
@@ -130,7 +149,10 @@ impl NetworkPolicy {
     /// Whether an address that nobody trusted may be dialled. `own_addresses` are those that the kernel routes as
     /// local to this machine.
     pub fn check_address(&self, address: IpAddr, own_addresses: &[IpAddr]) -> Result<(), Why> {
-        let policy = self.public()?;
+        let policy = match self.rules()? {
+            Rules::Public(policy) => policy,
+            Rules::Listed(policy) => return policy.check_literal(address),
+        };
         if policy.trusted_addresses.contains(&address) {
             return Ok(());
         }
@@ -141,7 +163,7 @@ impl NetworkPolicy {
         not_public(address)
     }
 
-    /// Whether an address may be dialled to which `name` resolved. A trusted host may be anywhere but on this
+    /// Whether an address may be dialled to which `name` resolved. A trusted or listed host may be anywhere but on this
     /// machine's loopback or at a metadata service.
     pub fn check_named_address(
         &self,
@@ -149,37 +171,51 @@ impl NetworkPolicy {
         address: IpAddr,
         own_addresses: &[IpAddr],
     ) -> Result<(), Why> {
-        let policy = self.public()?;
-        if policy.trusts(name) && !policy.trusted_addresses.contains(&address) {
-            return never_dialled(address);
+        match self.rules()? {
+            Rules::Public(policy) if policy.trusts(name) && !policy.trusted_addresses.contains(&address) => {
+                never_dialled(address)
+            }
+            Rules::Public(_) => self.check_address(address, own_addresses),
+            Rules::Listed(policy) if policy.list.has_address(address) => Ok(()),
+            Rules::Listed(_) => never_dialled(address),
         }
-        self.check_address(address, own_addresses)
     }
 
-    /// Whether a port may be dialled.
-    pub fn check_port(&self, port: u16) -> Result<(), Why> {
-        if self.public()?.ports.contains(&port) {
-            Ok(())
-        } else {
-            Err(Why::Port)
+    /// Whether a port of a host may be dialled; the name is a normal one ([`names::normal_name`]).
+    pub fn check_port_of_name(&self, name: &str, port: u16) -> Result<(), Why> {
+        match self.rules()? {
+            Rules::Public(policy) => policy.check_port(port),
+            Rules::Listed(policy) => {
+                let ports = policy.list.ports_of_name(name, &policy.operator.ports);
+                policy.check_port(&ports, port)
+            }
+        }
+    }
+
+    /// Whether a port of a literal address may be dialled.
+    pub fn check_port_of_address(&self, address: IpAddr, port: u16) -> Result<(), Why> {
+        match self.rules()? {
+            Rules::Public(policy) => policy.check_port(port),
+            Rules::Listed(policy) => {
+                let ports = policy.list.ports_of_address(address, &policy.operator.ports);
+                policy.check_port(&ports, port)
+            }
         }
     }
 
     /// Whether a name may be looked up; what it resolves to is checked as well. The name is a normal one
-    /// ([`normal_name`]).
+    /// ([`names::normal_name`]).
     pub fn check_name(&self, name: &str) -> Result<(), Why> {
-        let policy = self.public()?;
+        let rules = self.rules()?;
         if METADATA_NAMES.iter().any(|metadata| is_below(name, metadata)) {
             return Err(Why::MetadataName);
         }
-        if policy.trusts(name) {
-            return Ok(());
-        }
-        if policy
-            .denied_suffixes
-            .iter()
-            .any(|denied| is_below(name, &plain_suffix(denied)))
-        {
+        let operator = match rules {
+            Rules::Public(policy) => policy,
+            Rules::Listed(policy) if policy.list.has_name(name) => &policy.operator,
+            Rules::Listed(policy) => return Err(policy.unlisted()),
+        };
+        if !operator.trusts(name) && operator.denies(name) {
             return Err(Why::DeniedName);
         }
         Ok(())
@@ -191,28 +227,122 @@ impl NetworkPolicy {
         if ends_in_a_number(name) {
             return Err(Why::LiteralBehindProxy);
         }
-        if self.public()?.trusts(name) {
-            return Ok(());
-        }
-        if !name.contains('.') || PRIVATE_SUFFIXES.iter().any(|suffix| is_below(name, suffix)) {
+        let is_trusted = match self.rules()? {
+            Rules::Public(policy) => policy.trusts(name),
+            Rules::Listed(_) => true,
+        };
+        let is_local = !name.contains('.') || PRIVATE_SUFFIXES.iter().any(|suffix| is_below(name, suffix));
+        if is_local && !is_trusted {
             return Err(Why::LocalName);
         }
         Ok(())
     }
 
-    /// Whether a literal address may be asked of an upstream proxy: only one that the operator named.
+    /// Whether a literal address may be asked of an upstream proxy: only one that somebody named.
     pub fn check_address_for_proxy(&self, address: IpAddr) -> Result<(), Why> {
-        if self.public()?.trusted_addresses.contains(&address) {
-            Ok(())
-        } else {
-            Err(Why::LiteralBehindProxy)
+        match self.rules()? {
+            Rules::Public(policy) if policy.trusted_addresses.contains(&address) => Ok(()),
+            Rules::Public(_) => Err(Why::LiteralBehindProxy),
+            Rules::Listed(policy) => policy.check_literal(address),
         }
     }
 
-    fn public(&self) -> Result<&PublicPolicy, Why> {
+    /// Every port that may be dialled of some host: the job needs a listener for each.
+    pub fn ports(&self) -> Vec<u16> {
         match self {
-            Self::None => Err(Why::NoNetwork),
-            Self::Public(policy) => Ok(policy),
+            Self::None | Self::Host => Vec::new(),
+            Self::Public(policy) => policy.ports.clone(),
+            Self::Listed(policy) => policy.list.ports(&policy.operator.ports),
+        }
+    }
+
+    /// What of the policy is input to a build, in one form for one meaning; none for the default. Where the operator's
+    /// mirrors and trusted hosts are is none.
+    pub fn key_text(&self) -> Option<String> {
+        let operator = match self {
+            Self::None | Self::Host => return Some(self.to_string()),
+            Self::Public(policy) => policy,
+            Self::Listed(policy) => &policy.operator,
+        };
+        let sorted = |list: Vec<String>| {
+            let set: std::collections::BTreeSet<String> = list.into_iter().collect();
+            set.into_iter().collect::<Vec<_>>().join(",")
+        };
+        let ports = |ports: &[u16]| sorted(ports.iter().map(|port| format!("{port:05}")).collect());
+        let denied = sorted(
+            operator
+                .denied_suffixes
+                .iter()
+                .map(|suffix| plain_suffix(suffix))
+                .collect(),
+        );
+        let mut text = self.to_string();
+        if ports(&operator.ports) != ports(&DEFAULT_PORTS) {
+            text = format!("{text} ports {}", ports(&operator.ports));
+        }
+        if !denied.is_empty() {
+            text = format!("{text} denied {denied}");
+        }
+        (text != "public").then_some(text)
+    }
+
+    /// Whether nothing but the operator's own hosts is reached.
+    pub fn is_offline(&self) -> bool {
+        matches!(self, Self::Listed(policy) if policy.origin == ListOrigin::Offline)
+    }
+
+    fn rules(&self) -> Result<Rules<'_>, Why> {
+        match self {
+            Self::None | Self::Host => Err(Why::NoNetwork),
+            Self::Public(policy) => Ok(Rules::Public(policy)),
+            Self::Listed(policy) => Ok(Rules::Listed(policy)),
+        }
+    }
+}
+
+/// The policy's name in log, report and build key.
+impl fmt::Display for NetworkPolicy {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => formatter.write_str("none"),
+            Self::Public(_) => formatter.write_str("public"),
+            Self::Host => formatter.write_str("host"),
+            Self::Listed(policy) => match policy.origin {
+                ListOrigin::Allowed => write!(formatter, "allow:{}", policy.list),
+                ListOrigin::Offline => formatter.write_str("offline"),
+            },
+        }
+    }
+}
+
+/// The two policies under which something can be reached.
+enum Rules<'a> {
+    Public(&'a PublicPolicy),
+    Listed(&'a ListedPolicy),
+}
+
+impl ListedPolicy {
+    fn unlisted(&self) -> Why {
+        match self.origin {
+            ListOrigin::Allowed => Why::NotListed,
+            ListOrigin::Offline => Why::Offline,
+        }
+    }
+
+    fn check_literal(&self, address: IpAddr) -> Result<(), Why> {
+        if self.list.has_address(address) {
+            Ok(())
+        } else {
+            Err(self.unlisted())
+        }
+    }
+
+    /// Whether `port` is one of those that the list has for a host; none: it does not have the host.
+    fn check_port(&self, ports: &[u16], port: u16) -> Result<(), Why> {
+        match ports {
+            [] => Err(self.unlisted()),
+            _ if ports.contains(&port) => Ok(()),
+            _ => Err(Why::Port),
         }
     }
 }
@@ -224,143 +354,27 @@ impl PublicPolicy {
             .iter()
             .any(|host| host.strip_suffix('.').unwrap_or(host).eq_ignore_ascii_case(name))
     }
-}
 
-/// The one form in which a host name is compared, kept and sent on: lower case, without a final dot. None if it is not
-/// a host name (letters, digits, `-` and `_` in labels of 1 to 63 bytes, 253 bytes in all).
-pub fn normal_name(name: &str) -> Option<String> {
-    let name = name.strip_suffix('.').unwrap_or(name);
-    let label_is_plain = |label: &str| {
-        (1..=63).contains(&label.len())
-            && !label.starts_with('-')
-            && label
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
-    };
-    let is_plain = name.len() <= 253 && name.split('.').all(label_is_plain);
-    is_plain.then(|| name.to_ascii_lowercase())
-}
+    /// Whether the operator denied this host's domain.
+    fn denies(&self, name: &str) -> bool {
+        self.denied_suffixes
+            .iter()
+            .any(|denied| is_below(name, &plain_suffix(denied)))
+    }
 
-/// Whether `name` is `domain` or below it.
-fn is_below(name: &str, domain: &str) -> bool {
-    !domain.is_empty()
-        && name
-            .strip_suffix(domain)
-            .is_some_and(|front| front.is_empty() || front.ends_with('.'))
-}
-
-/// `*.Corp.Example.` and `.corp.example` mean `corp.example`.
-fn plain_suffix(written: &str) -> String {
-    written
-        .trim_start_matches('*')
-        .trim_matches('.')
-        .to_ascii_lowercase()
-}
-
-/// `127.1`, `0x7f.1` and `2130706433` are addresses to many programs, though no address to Rust's parser.
-fn ends_in_a_number(name: &str) -> bool {
-    let last = name.rsplit('.').next().unwrap_or(name);
-    let is_hexadecimal = last
-        .strip_prefix("0x")
-        .is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
-    is_hexadecimal || last.bytes().all(|byte| byte.is_ascii_digit())
-}
-
-/// What even a trusted host may not resolve to.
-fn never_dialled(address: IpAddr) -> Result<(), Why> {
-    let carried = match address {
-        IpAddr::V4(address) => Some(address),
-        IpAddr::V6(address) => {
-            if address.is_loopback() || address.is_unspecified() {
-                return Err(Why::Loopback);
-            }
-            if is_metadata_v6(address) {
-                return Err(Why::Metadata);
-            }
-            embedded_v4(address)
+    fn check_port(&self, port: u16) -> Result<(), Why> {
+        if self.ports.contains(&port) {
+            Ok(())
+        } else {
+            Err(Why::Port)
         }
-    };
-    match carried {
-        Some(v4) if v4.is_loopback() || v4.is_unspecified() => Err(Why::Loopback),
-        Some(v4) if is_metadata_v4(v4) => Err(Why::Metadata),
-        _ => Ok(()),
     }
-}
-
-/// The fixed rules for an address that nobody trusted.
-fn not_public(address: IpAddr) -> Result<(), Why> {
-    match address {
-        IpAddr::V4(address) => not_public_v4(address),
-        IpAddr::V6(address) => not_public_v6(address),
-    }
-}
-
-fn not_public_v4(address: Ipv4Addr) -> Result<(), Why> {
-    match address.octets() {
-        [127, ..] => Err(Why::Loopback),
-        [10, ..] | [172, 16..=31, ..] | [192, 168, ..] => Err(Why::Private),
-        [100, 64..=127, ..] => Err(Why::Shared),
-        [169, 254, ..] => Err(Why::LinkLocal),
-        [224..=239, ..] => Err(Why::Multicast),
-        [0 | 240..=255, ..] | [192, 0, 0, _] => Err(Why::Reserved),
-        _ => Ok(()),
-    }
-}
-
-fn not_public_v6(address: Ipv6Addr) -> Result<(), Why> {
-    if embedded_v4(address).is_some() {
-        return Err(Why::Embedded);
-    }
-    match address.segments()[0] {
-        0xfc00..=0xfdff | 0xfec0..=0xfeff => Err(Why::Private),
-        0xfe80..=0xfebf => Err(Why::LinkLocal),
-        0xff00..=0xffff => Err(Why::Multicast),
-        _ => Ok(()),
-    }
-}
-
-/// The IPv4 address inside an IPv6 address of one of the transition forms; of the Teredo form the client's. Below
-/// `64:ff9b:1::/48` networks choose a prefix length; the last 32 bits are read, as at /96.
-fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
-    let last = |bits: [u16; 2]| {
-        let [a, b] = bits[0].to_be_bytes();
-        let [c, d] = bits[1].to_be_bytes();
-        Ipv4Addr::new(a, b, c, d)
-    };
-    match address.segments() {
-        // mapped and compatible (RFC 4291), translated (RFC 2765), NAT64's well-known prefix (RFC 6052) and its local
-        // one (RFC 8215), 6to4 (RFC 3056)
-        [0, 0, 0, 0, 0, 0xffff | 0, high, low]
-        | [0, 0, 0, 0, 0xffff, 0, high, low]
-        | [0x0064, 0xff9b, 0, 0, 0, 0, high, low]
-        | [0x0064, 0xff9b, 1, _, _, _, high, low]
-        | [0x2002, high, low, ..] => Some(last([high, low])),
-        // Teredo (RFC 4380): the client's address is written with its bits turned over
-        [0x2001, 0, .., high, low] => Some(last([!high, !low])),
-        _ => None,
-    }
-}
-
-/// Where clouds answer with the machine's credentials: the link-local addresses of most, and those that lie elsewhere.
-fn is_metadata_v4(address: Ipv4Addr) -> bool {
-    match address.octets() {
-        // Alibaba; Oracle's older; Azure's host
-        [100, 100, 100, 200] | [192, 0, 0, 192] | [168, 63, 129, 16] => true,
-        _ => address.is_link_local(),
-    }
-}
-
-/// `fd00:ec2::…` (EC2's metadata, time and EKS credentials) and GCE's.
-fn is_metadata_v6(address: Ipv6Addr) -> bool {
-    matches!(
-        address.segments(),
-        [0xfd00, 0x0ec2, 0, 0, 0, 0, 0, _] | [0xfd20, 0x00ce, 0, 0, 0, 0, 0, 0x0254]
-    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::policy::names::normal_name;
 
     fn public() -> NetworkPolicy {
         NetworkPolicy::Public(PublicPolicy::default())
@@ -513,17 +527,17 @@ mod tests {
             Err(Why::NoNetwork)
         );
         assert_eq!(none.check_name("a.example"), Err(Why::NoNetwork));
-        assert_eq!(none.check_port(443), Err(Why::NoNetwork));
+        assert_eq!(none.check_port_of_name("a.example", 443), Err(Why::NoNetwork));
         assert_eq!(none.check_name_for_proxy("a.example"), Err(Why::NoNetwork));
     }
 
     #[test]
     fn only_listed_ports_are_dialled() {
         for port in DEFAULT_PORTS {
-            assert_eq!(public().check_port(port), Ok(()));
+            assert_eq!(public().check_port_of_name("a.example", port), Ok(()));
         }
         for port in [0, 25, 8080, 2375] {
-            assert_eq!(public().check_port(port), Err(Why::Port));
+            assert_eq!(public().check_port_of_name("a.example", port), Err(Why::Port));
         }
     }
 
@@ -609,5 +623,131 @@ mod tests {
         }
         assert_eq!(normal_name(&"a".repeat(64)), None);
         assert_eq!(normal_name(&["abcdefg"; 32].join(".")), None);
+    }
+
+    fn listed(list: &str, operator: PublicPolicy) -> NetworkPolicy {
+        NetworkPolicy::Listed(ListedPolicy {
+            list: list.parse().unwrap(),
+            origin: ListOrigin::Allowed,
+            operator,
+        })
+    }
+
+    #[test]
+    fn what_is_not_listed_is_refused_on_every_way() {
+        let policy = listed(
+            "a.example,db.corp:5432,*.deb.example:80,10.0.0.7:22",
+            PublicPolicy::default(),
+        );
+        for (name, port, expected) in [
+            ("a.example", 443, Ok(())),
+            ("a.example", 5432, Err(Why::Port)),
+            ("db.corp", 5432, Ok(())),
+            ("db.corp", 443, Err(Why::Port)),
+            ("x.deb.example", 80, Ok(())),
+            ("deb.example", 80, Err(Why::NotListed)),
+            ("xdeb.example", 80, Err(Why::NotListed)),
+            ("b.example", 443, Err(Why::NotListed)),
+        ] {
+            assert_eq!(policy.check_port_of_name(name, port), expected, "{name}:{port}");
+            let of_name = expected.err().filter(|why| *why != Why::Port).map_or(Ok(()), Err);
+            assert_eq!(policy.check_name(name), of_name, "{name}");
+            assert_eq!(policy.check_name_for_proxy(name), of_name, "{name}");
+        }
+        for (address, port, expected) in [
+            ("10.0.0.7", 22, Ok(())),
+            ("10.0.0.7", 80, Err(Why::Port)),
+            ("10.0.0.8", 22, Err(Why::NotListed)),
+            ("1.1.1.1", 443, Err(Why::NotListed)),
+        ] {
+            let address: IpAddr = address.parse().unwrap();
+            assert_eq!(
+                policy.check_port_of_address(address, port),
+                expected,
+                "{address}:{port}"
+            );
+            let of_address = expected.err().filter(|why| *why != Why::Port).map_or(Ok(()), Err);
+            assert_eq!(policy.check_address(address, &[]), of_address, "{address}");
+            assert_eq!(policy.check_address_for_proxy(address), of_address, "{address}");
+        }
+        assert_eq!(policy.ports(), [22, 80, 443, 5432, 9418]);
+    }
+
+    #[test]
+    fn a_listed_host_is_held_as_a_trusted_one() {
+        let policy = listed("a.example,::1", PublicPolicy::default());
+        for (address, expected) in [
+            ("10.0.0.1", Ok(())),
+            ("192.0.2.1", Ok(())),
+            ("127.0.0.1", Err(Why::Loopback)),
+            ("::ffff:127.0.0.1", Err(Why::Loopback)),
+            ("169.254.169.254", Err(Why::Metadata)),
+            // listed as an address
+            ("::1", Ok(())),
+        ] {
+            let address: IpAddr = address.parse().unwrap();
+            assert_eq!(
+                policy.check_named_address("a.example", address, &[]),
+                expected,
+                "{address}"
+            );
+        }
+        let metadata = listed("metadata.google.internal", PublicPolicy::default());
+        assert_eq!(
+            metadata.check_name("metadata.google.internal"),
+            Err(Why::MetadataName)
+        );
+    }
+
+    #[test]
+    fn what_the_operator_denies_no_list_allows() {
+        let operator = PublicPolicy {
+            denied_suffixes: vec!["*.corp.example".to_owned()],
+            trusted_hosts: vec!["npm.corp.example".to_owned()],
+            ..PublicPolicy::default()
+        };
+        let policy = listed("db.corp.example,npm.corp.example", operator);
+        assert_eq!(policy.check_name("db.corp.example"), Err(Why::DeniedName));
+        assert_eq!(policy.check_name("npm.corp.example"), Ok(()));
+    }
+
+    #[test]
+    fn every_meaning_has_one_text_for_the_build_key() {
+        let with = |ports: &[u16], denied: &[&str]| {
+            NetworkPolicy::Public(PublicPolicy {
+                ports: ports.to_vec(),
+                denied_suffixes: denied.iter().map(|text| (*text).to_owned()).collect(),
+                trusted_hosts: vec!["mirror.example".to_owned()],
+                ..PublicPolicy::default()
+            })
+        };
+        for (policy, text) in [
+            (with(&[443, 22, 9418, 80], &[]), None),
+            (
+                with(&[8080, 80], &["b", "*.A"]),
+                Some("public ports 00080,08080 denied a,b"),
+            ),
+            (NetworkPolicy::None, Some("none")),
+            (NetworkPolicy::Host, Some("host")),
+            (listed("b,a:1", PublicPolicy::default()), Some("allow:a:1,b")),
+        ] {
+            assert_eq!(policy.key_text().as_deref(), text);
+        }
+        let offline = NetworkPolicy::Listed(ListedPolicy {
+            list: AllowList::default(),
+            origin: ListOrigin::Offline,
+            operator: PublicPolicy::default(),
+        });
+        assert_eq!(offline.key_text().as_deref(), Some("offline"));
+        assert_eq!(offline.check_name("a.example"), Err(Why::Offline));
+    }
+
+    #[test]
+    fn the_machine_s_own_network_is_not_asked_for_here() {
+        assert_eq!(NetworkPolicy::Host.check_name("a.example"), Err(Why::NoNetwork));
+        assert_eq!(
+            NetworkPolicy::Host.check_address("1.1.1.1".parse().unwrap(), &[]),
+            Err(Why::NoNetwork)
+        );
     }
 }
