@@ -98,6 +98,46 @@ fn a_listed_address_is_reached_on_its_port_and_nothing_else() {
 }
 
 #[test]
+fn a_port_that_nobody_listens_on_is_told_too() {
+    let machine = Machine::new();
+    let asks = buildpack("asks", "true", ASK);
+    let app = app("192.0.2.1", 5432);
+    let run = machine.run(&[
+        "build",
+        &app.text(),
+        "--buildpack",
+        &asks.text(),
+        "-o",
+        &layout(&machine),
+    ]);
+    let run = run.fails(51, "buildpack_failed");
+    let message = run.message();
+    assert!(
+        message.contains(
+            "`bin/build` of test/asks@1.0.0 asked for 192.0.2.1:5432, which the policy refuses (the port is not one of \
+             those that the policy allows): allow it with `--network allow:192.0.2.1:5432,…`"
+        ),
+        "{message}"
+    );
+    // The job's own servers and what asks them are its own business.
+    let own = buildpack(
+        "own",
+        "true",
+        "python3 -m http.server -b 127.0.0.1 5432 >/dev/null 2>&1 & sleep 2; echo >/dev/tcp/127.0.0.1/5432; \
+         ! (echo >/dev/tcp/127.0.0.1/5433) 2>/dev/null; kill %1",
+    );
+    let run = machine.run(&[
+        "build",
+        &app.text(),
+        "--buildpack",
+        &own.text(),
+        "-o",
+        &layout(&machine),
+    ]);
+    assert!(!run.ok().stderr.contains("was refused"));
+}
+
+#[test]
 fn without_a_network_no_name_is_answered() {
     let machine = Machine::new();
     let asks = buildpack("asks", "true", ASK);

@@ -334,6 +334,7 @@ fn open_gateway(job: &NativeJob, own_ports: Vec<u16>) -> Gateway {
     let sockets = Sockets {
         tcp: sockets.tcp,
         dns: sockets.dns,
+        attempts: sockets.attempts,
     };
     Gateway::start(sockets, setup).unwrap()
 }

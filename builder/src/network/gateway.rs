@@ -23,6 +23,7 @@ use crate::model::policy::NetworkPolicy;
 use crate::network::Sockets;
 use crate::network::answers;
 use crate::network::answers::Pace;
+use crate::network::attempts;
 use crate::network::connection;
 use crate::network::copy::reset_when_dropped;
 use crate::network::names::Names;
@@ -132,7 +133,23 @@ impl Gateway {
         let ready = dns.set_nonblocking(true).and_then(|()| UdpSocket::from_std(dns));
         let dns = ready.map_err(|source| GatewayError::Socket { which: "DNS", source })?;
 
+        let attempts = sockets.attempts.map(|socket| {
+            let socket = StdUdpSocket::from(socket);
+            socket
+                .set_nonblocking(true)
+                .and_then(|()| UdpSocket::from_std(socket))
+        });
+        let attempts = attempts
+            .transpose()
+            .map_err(|source| GatewayError::Socket { which: "raw", source })?;
+        let ports = listeners.iter().filter_map(|listener| listener.local_addr().ok());
+        let ports: Vec<u16> = ports.map(|address| address.port()).collect();
         let gateway = Self::serve(setup, listeners, &Arc::new(Face::Transparent));
+        if let Some(socket) = attempts {
+            let work = attempts::watch(Arc::clone(&gateway.state), socket, ports);
+            let stop = gateway.state.stop.clone();
+            gateway.tasks.spawn(until_stopped(stop, work));
+        }
         let work = answers::answer_all(Arc::clone(&gateway.state), dns, gateway.tasks.clone());
         let stop = gateway.state.stop.clone();
         gateway.tasks.spawn(until_stopped(stop, work));

@@ -14,6 +14,7 @@ mod connection;
 mod client_hello;
 mod copy;
 mod answers;
+mod attempts;
 mod names;
 mod proxy_request;
 
@@ -26,6 +27,8 @@ pub struct Sockets {
     pub tcp: Vec<OwnedFd>,
     /// A UDP socket on 0.0.0.0:53.
     pub dns: OwnedFd,
+    /// A raw socket that gets the first packet of each IPv4 connection, if there is one.
+    pub attempts: Option<OwnedFd>,
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use rustix::fs::MemfdFlags;
 use rustix::fs::SealFlags;
+use rustix::net::SocketType;
 
 use crate::sandbox::certificates;
 use crate::sandbox::chroot::layout;
@@ -320,11 +321,14 @@ fn failure_of_step(StepError { step, why, number }: StepError) -> SandboxError {
 
 fn job_sockets(spec: &JobSpec, sockets: Vec<OwnedFd>) -> Option<JobSockets> {
     ports(&spec.network)?;
+    let is_raw = |socket: &OwnedFd| rustix::net::sockopt::socket_type(socket) == Ok(SocketType::RAW);
+    let (raw, sockets): (Vec<OwnedFd>, Vec<OwnedFd>) = sockets.into_iter().partition(is_raw);
     let mut sockets = sockets.into_iter();
     let dns = sockets.next()?;
     Some(JobSockets {
         dns,
         tcp: sockets.collect(),
+        attempts: raw.into_iter().next(),
     })
 }
 

@@ -118,6 +118,33 @@ pub(crate) fn unshare(flags: UnshareFlags) -> io::Result<()> {
     unsafe { rustix::thread::unshare_unsafe(flags) }.map_err(io::Error::from)
 }
 
+/// Lets only those packets into a socket that a classic BPF program lets in (`socket(7)`).
+#[expect(unsafe_code, reason = "rustix has no SO_ATTACH_FILTER")]
+pub(crate) fn attach_filter(socket: BorrowedFd<'_>, filter: &[libc::sock_filter]) -> io::Result<()> {
+    let program = libc::sock_fprog {
+        len: u16::try_from(filter.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?,
+        filter: filter.as_ptr().cast_mut(),
+    };
+    let bytes = libc::socklen_t::try_from(size_of::<libc::sock_fprog>())
+        .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    // SAFETY: the kernel copies `bytes` from `program` and `len` instructions from `filter`, both of which outlive the
+    // call, and writes to neither.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_FILTER,
+            (&raw const program).cast(),
+            bytes,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 /// Sets attributes of a mount (`MOUNT_ATTR_…`), with the id map of a user namespace if one is given.
 #[expect(unsafe_code, reason = "mount_setattr has no safe wrapper")]
 pub(crate) fn set_mount_attributes(

@@ -5,6 +5,7 @@ use std::mem::MaybeUninit;
 use std::net::Ipv4Addr;
 use std::net::Ipv6Addr;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
@@ -14,6 +15,7 @@ use rustix::net::SendFlags;
 use rustix::net::SocketFlags;
 use rustix::net::SocketType;
 
+use crate::sandbox::linux;
 use crate::sandbox::spec::NAME_SERVER;
 use crate::sandbox::step::Step;
 use crate::sandbox::step::StepError;
@@ -64,6 +66,8 @@ pub(crate) fn listen(ports: &[u16]) -> Result<WayOut, StepError> {
             .map(|port| bind_tcp(SocketAddr::from((Ipv6Addr::UNSPECIFIED, *port))))
             .collect()
     });
+    // Without it nobody learns of ports that the policy does not have: nothing else is missing then.
+    sockets.extend(watch_attempts().ok());
     match listened_6 {
         Ok(more) => sockets.extend::<Vec<OwnedFd>>(more),
         Err(error) => notes.push(format!(
@@ -99,6 +103,35 @@ fn bind_tcp(address: SocketAddr) -> rustix::io::Result<OwnedFd> {
     }
     rustix::net::bind(&socket, &address)?;
     rustix::net::listen(&socket, BACKLOG)?;
+    Ok(socket)
+}
+
+/// A raw socket that gets a copy of every SYN, and of nothing else.
+fn watch_attempts() -> std::io::Result<OwnedFd> {
+    const SYN_AND_ACK: u32 = 0x12;
+    const SYN: u32 = 0x02;
+    const FLAGS_OFFSET: u32 = 13;
+    /// As much of the packet as is looked at.
+    const BYTES: u32 = 64;
+    let instruction = |code: u32, k: u32, if_true: u8, if_false: u8| libc::sock_filter {
+        code: u16::try_from(code).unwrap_or_default(),
+        jt: if_true,
+        jf: if_false,
+        k,
+    };
+    // The packet begins with its IPv4 header, whose length goes into X.
+    let filter = [
+        instruction(libc::BPF_LDX | libc::BPF_B | libc::BPF_MSH, 0, 0, 0),
+        instruction(libc::BPF_LD | libc::BPF_B | libc::BPF_IND, FLAGS_OFFSET, 0, 0),
+        instruction(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, SYN_AND_ACK, 0, 0),
+        instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, SYN, 0, 1),
+        instruction(libc::BPF_RET | libc::BPF_K, BYTES, 0, 0),
+        instruction(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
+    ];
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let protocol = Some(rustix::net::ipproto::TCP);
+    let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::RAW, flags, protocol)?;
+    linux::attach_filter(socket.as_fd(), &filter)?;
     Ok(socket)
 }
 

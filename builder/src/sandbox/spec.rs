@@ -141,6 +141,9 @@ pub struct JobSockets {
     pub tcp: Vec<OwnedFd>,
     /// A UDP socket at [`NAME_SERVER`] port 53, not blocking.
     pub dns: OwnedFd,
+    /// A raw socket on which the first packet of each IPv4 connection arrives, whether somebody listens or not; none
+    /// where the kernel gives none.
+    pub attempts: Option<OwnedFd>,
 }
 
 /// Environment variables, in order.

@@ -125,6 +125,7 @@ fn open_gateway(job: &NativeJob, toolbox: &Toolbox) -> Result<Option<Gateway>, C
         Sockets {
             tcp: sockets.tcp,
             dns: sockets.dns,
+            attempts: sockets.attempts,
         },
         setup,
     )?))

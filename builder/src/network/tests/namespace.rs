@@ -56,6 +56,7 @@ impl Inside {
                 .map(|port| TcpListener::bind((Ipv4Addr::UNSPECIFIED, *port)).unwrap().into())
                 .collect(),
             dns: UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 53)).unwrap().into(),
+            attempts: None,
         })
     }
 

@@ -193,6 +193,7 @@ pub(super) fn open_gateway(sandbox: &mut Sandbox, tools: &Tools<'_>) -> Result<(
         Sockets {
             tcp: sockets.tcp,
             dns: sockets.dns,
+            attempts: sockets.attempts,
         },
         setup,
     )?);
