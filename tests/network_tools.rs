@@ -124,10 +124,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let surroundings = Surroundings::read(None, None);
-        let nothing_refused = Found {
-            with_user_namespace: None,
-            without_user_namespace: None,
-        };
+        let nothing_refused = Found::NOTHING_REFUSED;
         let climbed = ladder::climb(&surroundings, &nothing_refused);
         let world = Self {
             place: tempfile::tempdir().unwrap(),
