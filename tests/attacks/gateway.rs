@@ -88,6 +88,7 @@ pub(super) fn all(stage: &Stage, user: u32, folder: &Path) {
     let sockets = Sockets {
         tcp: sockets.tcp,
         dns: sockets.dns,
+        attempts: sockets.attempts,
     };
     let gateway = runtime
         .block_on(async { Gateway::start(sockets, setup) })
