@@ -264,7 +264,10 @@ fn no_connection_goes_anywhere_but_to_the_proxy() {
         .each_ref()
         .map(|listener| listener.local_addr().unwrap().port());
     let job = sandbox::start(JobSpec {
-        network: Network::Proxy { port: proxy },
+        network: Network::Proxy {
+            port: proxy,
+            variables: vec![("http_proxy".into(), "x".into())],
+        },
         ..world.spec()
     })
     .unwrap();
@@ -272,6 +275,7 @@ fn no_connection_goes_anywhere_but_to_the_proxy() {
         scope.spawn(|| drop(listeners[0].accept()));
         succeed(&job, &format!("nc -w 5 127.0.0.1 {proxy} < /dev/null"));
     });
+    assert_eq!(succeed(&job, "echo $http_proxy"), "x\n");
     let (exit, output) = run(&job, &format!("nc -w 1 127.0.0.1 {victim} < /dev/null"));
     if job.notes().is_empty() {
         assert_ne!(exit, Exit::Code(0), "{output}");

@@ -570,8 +570,11 @@ fn layers_are_written_to_the_upper_with_natural_owners() {
     fs::create_dir_all(lower.join("pack/gone")).unwrap();
     fs::write(lower.join("pack/kept"), "old").unwrap();
     give(&lower, uid, gid);
+    // The first build's one lower is an empty folder, which is not the job's.
+    let empty = world.path("empty");
+    fs::create_dir(&empty).unwrap();
     let mut spec = world.spec();
-    spec.layers.lowers = vec![lower.clone()];
+    spec.layers.lowers = vec![empty, lower.clone()];
     let job = sandbox::start(spec).unwrap();
     assert_eq!(succeed(&job, "ls /layers"), "");
     job.attach_layers().unwrap();

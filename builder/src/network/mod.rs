@@ -9,6 +9,7 @@ pub mod gateway;
 pub mod refusals;
 pub mod publish;
 pub mod proxy_face;
+pub mod way_out;
 
 mod connection;
 mod client_hello;

@@ -3,9 +3,8 @@
 //!
 //! [`start`] gives a [`Gateway`] as [`Gateway::start`] does (`set_policy`, `set_asker`, `refusals` and `stop` are the
 //! same), and beside it the [`Entrance`], whose [`Entrance::variables`] go into the environment of the job's commands.
-//! So a phase asks once what the job has: sockets from `NativeJob::take_sockets` go to `Gateway::start`; a rung that
-//! gives none gets `proxy_face::start`, and its commands the variables. Nothing holds such a job to the proxy: it has
-//! the machine's network, and what ignores the variables goes out by itself.
+//! [`crate::network::way_out`] chooses between both. What holds a job to the proxy is the sandbox: filters refuse
+//! datagrams, and Landlock connections to any port but this one (Linux 6.7; the log says where it cannot).
 //!
 //! Every request must carry the job's own password, so that nobody else on the machine goes out through it.
 
@@ -98,6 +97,11 @@ impl fmt::Debug for Entrance {
 }
 
 impl Entrance {
+    /// The port on the worker's loopback.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The proxy's URL, with the job's password.
     pub fn url(&self) -> String {
         format!("http://{}@{}:{}", self.credential, Ipv4Addr::LOCALHOST, self.port)

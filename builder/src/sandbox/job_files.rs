@@ -75,11 +75,14 @@ fn copy_trees(spec: &JobSpec) -> Result<(), SandboxError> {
     if spec.layers.lowers.is_empty() {
         return Ok(());
     }
-    Ok(merge(
-        &spec.layers.lowers,
-        &spec.layers.directory.join("upper"),
-        Files::Copied,
-    )?)
+    let upper = spec.layers.directory.join("upper");
+    merge(&spec.layers.lowers, &upper, Files::Copied)?;
+    // As under an overlay, where the lowers' top folders do not count.
+    let owners = spec.ground.owners();
+    let (uid, gid) = (owners.on_disk(spec.user.uid), owners.on_disk(spec.user.gid));
+    std::os::unix::fs::chown(&upper, Some(uid), Some(gid))
+        .and_then(|()| fs::set_permissions(&upper, fs::Permissions::from_mode(0o755)))
+        .map_err(start_error_at("make", &upper))
 }
 
 fn make_folder(path: &Path, mode: u32, (uid, gid): (u32, u32)) -> io::Result<()> {

@@ -150,6 +150,13 @@ fn check(spec: &JobSpec) -> Result<(), SandboxError> {
     if let Some(problem) = spec.user.problem() {
         return wrong(format!("its user cannot be: {problem}"));
     }
+    if spec.ground.walls == Walls::Chroot && spec.network == Network::Host {
+        return Err(SandboxError::Forbidden {
+            what: "giving build steps the machine's network and detection none".to_owned(),
+            why: "this rung has no network namespaces".to_owned(),
+            cure: "leave `--network host` out: connections through the builder's proxy work here".to_owned(),
+        });
+    }
     if spec.ground.walls == Walls::Chroot && spec.user.uid == 0 {
         return Err(SandboxError::Forbidden {
             what: "running as root of the image".to_owned(),
@@ -246,7 +253,7 @@ fn start_message(spec: &JobSpec, ids: Ids) -> Start {
         hostname: spec.hostname.clone(),
         ports: ports(&spec.network),
         proxy_port: match spec.network {
-            Network::Proxy { port } => Some(port),
+            Network::Proxy { port, .. } => Some(port),
             Network::None | Network::Listeners { .. } | Network::Host => None,
         },
         host_network: spec.network == Network::Host,

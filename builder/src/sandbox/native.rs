@@ -117,11 +117,7 @@ impl NativeJob {
             notes: launched.notes,
             rung: format!("{}; {limits_in_force}", spec.ground.words()),
             memory_events: launched.memory_events,
-            variables: spec
-                .environment_ca
-                .as_ref()
-                .map(|_| certificates::variables())
-                .unwrap_or_default(),
+            variables: job_variables(&spec),
             directory: spec.directory,
             limits: spec.limits,
             grace: spec.grace,
@@ -376,6 +372,16 @@ impl Drop for NativeJob {
             drop(layers.detach());
         }
     }
+}
+
+/// What every command gets that has not set it itself.
+fn job_variables(spec: &JobSpec) -> Variables {
+    let certificates = spec.environment_ca.as_ref().map(|_| certificates::variables());
+    let mut variables = certificates.unwrap_or_default();
+    if let Network::Proxy { variables: proxy, .. } = &spec.network {
+        variables.extend(proxy.iter().cloned());
+    }
+    variables
 }
 
 /// Whether a child that nobody has waited for ends in time.

@@ -123,6 +123,8 @@ pub enum Network {
     Proxy {
         /// The proxy's port on loopback.
         port: u16,
+        /// The variables that name it, with the job's own password.
+        variables: Vec<(OsString, OsString)>,
     },
     /// Every connection to [`USUAL_PORTS`] and these ports is taken by listeners that the worker gets.
     Listeners {

@@ -17,17 +17,15 @@ use crate::cli::tools::Toolbox;
 use crate::http::dialler::Dialler;
 use crate::http::dialler::resolver::SystemResolver;
 use crate::model::limits::Limits;
-use crate::model::policy::NetworkPolicy;
-use crate::network::Sockets;
 use crate::network::gateway::Gateway;
 use crate::network::gateway::GatewayLimits;
 use crate::network::gateway::GatewaySetup;
+use crate::network::way_out::WayOut;
 use crate::sandbox;
 use crate::sandbox::directory::JobDirectory;
 use crate::sandbox::native::NativeJob;
 use crate::sandbox::spec::JobSpec;
 use crate::sandbox::spec::LayersState;
-use crate::sandbox::spec::Network;
 
 /// The most names of one folder of the image that are looked at.
 pub(super) const NAMES_MAX: usize = 100_000;
@@ -69,6 +67,7 @@ pub(super) fn start(image: &FoundImage, layers: &Layers, toolbox: &Toolbox) -> R
     let owner = ground.owners().on_disk(user.uid);
     layers.lay_out_workspace(&workspace, owner, &room, &toolbox.cancel)?;
     let environment_ca = ca_bundle(layers, toolbox.builder.ca_file.as_deref(), &room)?;
+    let (network, way_out) = WayOut::prepare(ground, &toolbox.builder.network, setup(toolbox))?;
     let job = sandbox::start(JobSpec {
         directory,
         program: PathBuf::from("/proc/self/exe"),
@@ -89,17 +88,12 @@ pub(super) fn start(image: &FoundImage, layers: &Layers, toolbox: &Toolbox) -> R
             ..Limits::default()
         },
         hostname: HOSTNAME.to_owned(),
-        network: match &toolbox.builder.network {
-            NetworkPolicy::Host => Network::Host,
-            policy => Network::Listeners {
-                ports: policy.ports(),
-            },
-        },
+        network,
         environment_ca,
         grace: GRACE,
     })?;
     job.open_host_network();
-    let gateway = open_gateway(&job, toolbox)?;
+    let gateway = way_out.open(&job)?;
     Ok(Ready {
         job: Arc::new(job),
         gateway,
@@ -107,12 +101,9 @@ pub(super) fn start(image: &FoundImage, layers: &Layers, toolbox: &Toolbox) -> R
     })
 }
 
-/// The way out through this process, under the policy that build steps have.
-fn open_gateway(job: &NativeJob, toolbox: &Toolbox) -> Result<Option<Gateway>, CommandError> {
-    let Some(sockets) = job.take_sockets() else {
-        return Ok(None);
-    };
-    let setup = GatewaySetup {
+/// The gateway under the policy that build steps have.
+fn setup(toolbox: &Toolbox) -> GatewaySetup {
+    GatewaySetup {
         policy: toolbox.builder.network.clone(),
         dialler: Arc::new(Dialler::new(
             Arc::new(SystemResolver::default()),
@@ -120,15 +111,7 @@ fn open_gateway(job: &NativeJob, toolbox: &Toolbox) -> Result<Option<Gateway>, C
         )),
         watcher: toolbox.watcher.clone(),
         limits: GatewayLimits::default(),
-    };
-    Ok(Some(Gateway::start(
-        Sockets {
-            tcp: sockets.tcp,
-            dns: sockets.dns,
-            attempts: sockets.attempts,
-        },
-        setup,
-    )?))
+    }
 }
 
 /// The image's certificates and the operator's in one file.

@@ -13,10 +13,9 @@ use crate::http::dialler::Dialler;
 use crate::http::dialler::resolver::SystemResolver;
 use crate::model::policy::NetworkPolicy;
 use crate::model::request::BuildRequest;
-use crate::network::Sockets;
-use crate::network::gateway::Gateway;
 use crate::network::gateway::GatewayLimits;
 use crate::network::gateway::GatewaySetup;
+use crate::network::way_out::WayOut;
 use crate::phases::detect::DetectError;
 use crate::phases::detect::buildpacks;
 use crate::phases::detect::buildpacks::Shelved;
@@ -37,7 +36,6 @@ use crate::sandbox::spec::Bind;
 use crate::sandbox::spec::BindMode;
 use crate::sandbox::spec::JobSpec;
 use crate::sandbox::spec::LayersState;
-use crate::sandbox::spec::Network;
 use crate::sandbox::spec::User;
 use crate::store::copy::CopyRules;
 use crate::store::copy::copy_directory;
@@ -59,7 +57,7 @@ const GRACE: Duration = Duration::from_secs(10);
 const BUILDPACK_ENTRIES_MAX: u64 = 200_000;
 const BUILDPACK_BYTES_MAX: u64 = 4 << 30;
 
-/// Starts the sandbox. Its way out is closed until it gets a gateway.
+/// Starts the sandbox, its way out closed. Must be called on a runtime, since the way out needs one.
 pub(super) fn start(
     source: &Source,
     request: &BuildRequest,
@@ -90,6 +88,7 @@ pub(super) fn start(
     binds.push(read_only(platform(request, &room)?, "/platform"));
     let environment_ca = ca_bundle(&bases.build.root, tools.builder.ca_file.as_deref(), &room)?;
 
+    let (network, way_out) = WayOut::prepare(tools.builder.ground, &tools.builder.network, closed(tools))?;
     let spec = JobSpec {
         directory,
         program: PathBuf::from("/proc/self/exe"),
@@ -110,16 +109,12 @@ pub(super) fn start(
         },
         limits: request.limits.clone(),
         hostname: HOSTNAME.to_owned(),
-        network: match &tools.builder.network {
-            NetworkPolicy::Host => Network::Host,
-            policy => Network::Listeners {
-                ports: policy.ports(),
-            },
-        },
+        network,
         environment_ca,
         grace: GRACE,
     };
     let job = sandbox::start(spec)?;
+    let gateway = way_out.open(&job)?;
     let rung = tools.builder.ground.words();
     tell_rung(&job, tools);
     tell_network(tools);
@@ -127,7 +122,7 @@ pub(super) fn start(
     tools.cancel.on_cancel(move || kill.kill());
     Ok((
         Sandbox {
-            gateway: None,
+            gateway,
             _blobs_in_use: blobs_in_use,
             job,
             cache,
@@ -175,12 +170,9 @@ fn tell_network(tools: &Tools<'_>) {
     tools.watcher.tell(event);
 }
 
-/// The job's way out through this process, closed for detection.
-pub(super) fn open_gateway(sandbox: &mut Sandbox, tools: &Tools<'_>) -> Result<(), DetectError> {
-    let Some(sockets) = sandbox.job.take_sockets() else {
-        return Ok(());
-    };
-    let setup = GatewaySetup {
+/// The gateway as it begins: closed, for detection.
+fn closed(tools: &Tools<'_>) -> GatewaySetup {
+    GatewaySetup {
         policy: NetworkPolicy::None,
         dialler: Arc::new(Dialler::new(
             Arc::new(SystemResolver::default()),
@@ -188,16 +180,7 @@ pub(super) fn open_gateway(sandbox: &mut Sandbox, tools: &Tools<'_>) -> Result<(
         )),
         watcher: tools.watcher.clone(),
         limits: GatewayLimits::default(),
-    };
-    sandbox.gateway = Some(Gateway::start(
-        Sockets {
-            tcp: sockets.tcp,
-            dns: sockets.dns,
-            attempts: sockets.attempts,
-        },
-        setup,
-    )?);
-    Ok(())
+    }
 }
 
 /// Makes `owner` the owner of a folder that all may enter.

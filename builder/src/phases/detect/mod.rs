@@ -130,8 +130,7 @@ pub async fn choose_buildpacks(
     let _blobs_in_use = tools.store.blobs()?.use_all()?;
     let bases = ensure_bases(tools).await?;
     tools.cancel.check()?;
-    let (mut sandbox, shelf) = tokio::task::block_in_place(|| job::start(&source, request, tools, bases))?;
-    job::open_gateway(&mut sandbox, tools)?;
+    let (sandbox, shelf) = tokio::task::block_in_place(|| job::start(&source, request, tools, bases))?;
     tokio::task::block_in_place(|| choose(source, &shelf, sandbox, request, tools))
 }
 
