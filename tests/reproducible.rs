@@ -41,7 +41,7 @@ fn hostile() -> Folder {
 /// How an image is built on a rung: twice, unless its ids are those of the rung before.
 fn ways(rung: &str) -> &'static [&'static str] {
     match rung {
-        "outer-proc" | "no-user-namespace" => &["from nothing"],
+        "outer-proc" | "no-overlay" | "no-user-namespace" => &["from nothing"],
         _ => &["from nothing", "with its own cache"],
     }
 }
@@ -141,12 +141,61 @@ fn the_same_digest_on_every_rung_as_root_and_as_a_plain_user() {
     assert!(others.is_empty(), "not {first}: {others:?}");
 }
 
+/// As in a container to which Docker gives what it gives by default, but for the filter.
+#[test]
+fn root_that_may_not_mount_is_root_of_a_namespace_and_gets_the_same_digest() {
+    if !is_root() {
+        left_out("only root can lack what root has");
+        return;
+    }
+    let buildpack = Folder::scripts("varied", "exit 0", BUILD);
+    let app = app();
+    let digest = build(&Machine::copied(), &app, &buildpack).digest();
+    let machine = Machine::bare();
+    let lock = machine.write(
+        "lock",
+        &Machine::copied().run(&["base", "inspect", "--lock"]).ok().stdout,
+    );
+    let without = ["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin"];
+    let packhorse = |arguments: &[&str]| {
+        machine
+            .packhorse(arguments)
+            .through(&without)
+            .patience(ASSEMBLY)
+            .run()
+    };
+    packhorse(&["base", "create", "--lock", &lock.display().to_string()]).ok();
+    let layout = format!("oci:{}", machine.folder().join("image").display());
+    let run = packhorse(&[
+        "build",
+        &app.text(),
+        "--buildpack",
+        &buildpack.text(),
+        "-o",
+        &layout,
+    ])
+    .ok();
+    assert!(
+        run.stderr.contains("sandbox rootless: root of a container"),
+        "{}",
+        run.stderr
+    );
+    assert_eq!(run.digest(), digest);
+}
+
 /// Where an image was built, and its digest.
 type Digests = Vec<(String, String)>;
 
 fn on_every_rung_of_root(machine: &Machine, app: &Folder, buildpack: &Folder, locked: &str) -> Digests {
     let mut digests = Vec::new();
-    for rung in ["full", "outer-proc", "no-user-namespace", "single-id"] {
+    for rung in [
+        "full",
+        "outer-proc",
+        "no-overlay",
+        "no-user-namespace",
+        "chroot",
+        "single-id",
+    ] {
         // Its base has other owners on disk; what was downloaded is there.
         if rung == "single-id" {
             let lock = machine.folder().join("lock");
@@ -159,8 +208,13 @@ fn on_every_rung_of_root(machine: &Machine, app: &Folder, buildpack: &Folder, lo
         let (app, buildpack) = (app.text(), buildpack.text());
         let arguments = ["build", &app, "--buildpack", &buildpack, "-o", &layout];
         for how in ways(rung) {
-            let run = machine.run(&[&arguments[..], &["--force", "--sandbox", rung]].concat());
-            digests.push((format!("{rung} of root, {how}"), run.ok().digest()));
+            let packhorse = machine.packhorse(&[&arguments[..], &["--force", "--sandbox", rung]].concat());
+            let packhorse = match rung {
+                // Other tests have processes of the same user.
+                "chroot" => packhorse.through(&["unshare", "--pid", "--fork", "--mount-proc"]),
+                _ => packhorse,
+            };
+            digests.push((format!("{rung} of root, {how}"), packhorse.run().ok().digest()));
         }
         // The next rung begins without a cache.
         machine.run(&["cache", "prune", "--older-than", "0s"]).ok();

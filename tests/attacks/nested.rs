@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use packhorse::sandbox;
+use packhorse::sandbox::identity::Identity;
 use packhorse::sandbox::identity::Surroundings;
+use packhorse::sandbox::ladder::Ground;
 use packhorse::sandbox::spec::Network;
 use serde_json::Value;
 use serde_json::json;
@@ -88,12 +90,12 @@ struct Shape {
 }
 
 const SHAPES: [Shape; 5] = [
-    shape("default", 0, true, true, "none"),
+    shape("default", 0, true, true, "chroot"),
     shape("default-user", 1001, true, true, "none"),
     shape("seccomp-unconfined-user", 1001, false, true, "outer-proc"),
     shape("systempaths-unconfined-user", 1001, false, false, "single-id"),
-    // The probe does not try an idmapped mount, which needs a capability that Docker keeps back; the ladder should say so.
-    shape("systempaths-unconfined", 0, false, false, "full-without-jobs"),
+    // Idmapped mounts need a capability that Docker keeps back.
+    shape("systempaths-unconfined", 0, false, false, "rootless"),
 ];
 
 const fn shape(name: &'static str, uid: u32, filtered: bool, masked: bool, rung: &'static str) -> Shape {
@@ -223,8 +225,9 @@ fn the_rung_here() {
         .iter()
         .map(|missing| format!("{}: {}", missing.what, missing.why))
         .collect();
-    // A plain user would have to become another first, which only a process of one thread can.
-    if let Some(ground) = climbed.best.filter(|_| is_root()) {
+    // Others would have to become root of a namespace first, which only a process of one thread can.
+    let needs_no_other = |ground: &Ground| ground.identity == Identity::RootAlone;
+    if let Some(ground) = climbed.best.filter(needs_no_other) {
         let programs = PathBuf::from(std::env::var_os(PROGRAMS).unwrap());
         let column = Column {
             name: "nested",

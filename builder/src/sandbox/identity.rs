@@ -11,6 +11,7 @@ use std::path::PathBuf;
 
 use rustix::process::Pid;
 use rustix::process::WaitOptions;
+use rustix::thread::CapabilitySet;
 use rustix::thread::UnshareFlags;
 
 use crate::model::owners::Owners;
@@ -35,6 +36,8 @@ pub struct Surroundings {
     pub gid: u32,
     /// The text of `/proc/self/uid_map`.
     pub uid_map: String,
+    /// Whether it has `CAP_SYS_ADMIN`, as root of a machine has and root of a container often not.
+    pub may_mount: bool,
     /// The subordinate ids of the user.
     pub subordinate_uids: Option<SubordinateRange>,
     /// The subordinate ids of the group.
@@ -62,6 +65,8 @@ impl Surroundings {
             uid,
             gid: rustix::process::getegid().as_raw(),
             uid_map: fs::read_to_string("/proc/self/uid_map").unwrap_or_default(),
+            may_mount: rustix::thread::capabilities(None)
+                .is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN)),
             subordinate_uids: range("/etc/subuid"),
             subordinate_gids: range("/etc/subgid"),
             newuidmap: find_program("newuidmap", search_path),
@@ -77,6 +82,9 @@ pub enum Identity {
     Root,
     /// Root of a user namespace that somebody else made (a container); jobs share its ids.
     Nested,
+    /// Root that may not mount (a container as Docker makes it), now root of a management namespace with the same ids; jobs
+    /// share them.
+    Contained,
     /// A plain user, now root of a management namespace of its own; jobs share its subordinate ids.
     Rootless {
         /// The user that it is outside.
@@ -100,7 +108,7 @@ impl Identity {
     pub fn owners(self) -> Owners {
         match self {
             Self::Root | Self::RootAlone => Owners::Natural,
-            Self::Nested | Self::Rootless { .. } => Owners::Shifted,
+            Self::Nested | Self::Contained | Self::Rootless { .. } => Owners::Shifted,
             Self::Single { .. } => Owners::Single,
         }
     }
@@ -110,6 +118,7 @@ impl Identity {
         match self {
             Self::Root => "root with a range of ids for each job",
             Self::Nested => "root of a container's user namespace",
+            Self::Contained => "root of a container, in a user namespace of its own",
             Self::Rootless { .. } => "a plain user with subordinate ids",
             Self::Single { .. } => "a user without subordinate ids; all ids inside are one",
             Self::RootAlone => "root without user namespaces",
@@ -128,8 +137,15 @@ pub(crate) fn enter(identity: Identity, surroundings: &Surroundings) -> Result<(
         }
         Identity::Rootless { .. } => {
             let maps = Maps::of(surroundings).map_err(|missing| forbidden_mapping(&missing.why))?;
-            enter_with_range(&maps)
+            enter_mapped(|parent| run_helper(&maps.newuidmap, parent) && run_helper(&maps.newgidmap, parent))
         }
+        Identity::Contained => enter_mapped(|parent| {
+            let folder = PathBuf::from(format!("/proc/{}", parent.as_raw_nonzero()));
+            let map = format!("0 0 {IDS_OF_A_JOB}");
+            ["uid_map", "gid_map"]
+                .iter()
+                .all(|file| write_map(&folder.join(file), &map).is_ok())
+        }),
         Identity::Single { uid, gid } => {
             enter_alone(uid, gid).map_err(|source| forbidden_mapping(&source.to_string()))
         }
@@ -201,19 +217,19 @@ impl Maps {
     }
 }
 
-/// Maps `0 → me, 1… → the subordinate range` and becomes root there.
-fn enter_with_range(maps: &Maps) -> Result<(), SandboxError> {
+/// Moves into a user namespace whose ids `map` writes from outside, given this process, and becomes root there.
+fn enter_mapped(map: impl FnOnce(Pid) -> bool) -> Result<(), SandboxError> {
     let failed = |source: io::Error| forbidden_mapping(&source.to_string());
     let (unshared, waits) =
         rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(|e| failed(e.into()))?;
-    // The helpers must run outside the new namespace: set-user-id and file capabilities hold only there.
+    // It must be done outside the new namespace: set-user-id, file capabilities and root's own rights hold only there.
     let parent = rustix::process::getpid();
     let helper = match linux::fork().map_err(failed)? {
         Forked::Child => {
             drop(waits);
             let mut byte = [0_u8; 1];
             let told = matches!(rustix::io::read(&unshared, &mut byte), Ok(1));
-            let mapped = told && run_helper(&maps.newuidmap, parent) && run_helper(&maps.newgidmap, parent);
+            let mapped = told && map(parent);
             linux::exit_now(i32::from(!mapped));
         }
         Forked::Parent(helper) => helper,
@@ -223,7 +239,7 @@ fn enter_with_range(maps: &Maps) -> Result<(), SandboxError> {
     rustix::io::write(&waits, &[1]).map_err(|e| failed(e.into()))?;
     let status = wait_for(helper).map_err(failed)?;
     if status != 0 {
-        return Err(forbidden_mapping("newuidmap or newgidmap refused the map"));
+        return Err(forbidden_mapping("the map was refused"));
     }
     let (root, group) = (rustix::process::Uid::ROOT, rustix::process::Gid::ROOT);
     rustix::thread::set_thread_res_gid(group, group, group).map_err(|e| failed(e.into()))?;
@@ -324,7 +340,7 @@ pub(crate) fn write_map(path: &Path, text: &str) -> io::Result<()> {
 /// The wrapper's arguments in front of a program of the user's; none when no wrapper is needed.
 pub fn as_user_arguments(identity: Identity) -> Vec<OsString> {
     match identity {
-        Identity::Root | Identity::Nested | Identity::RootAlone => Vec::new(),
+        Identity::Root | Identity::Nested | Identity::Contained | Identity::RootAlone => Vec::new(),
         Identity::Rootless { uid, gid } | Identity::Single { uid, gid } => {
             ["__as-user".to_owned(), uid.to_string(), gid.to_string()]
                 .map(OsString::from)
@@ -353,6 +369,7 @@ mod tests {
             uid: 1234,
             gid: 1234,
             uid_map: String::new(),
+            may_mount: false,
             subordinate_uids: None,
             subordinate_gids: None,
             newuidmap: Some("/usr/bin/newuidmap".into()),

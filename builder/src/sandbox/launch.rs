@@ -79,11 +79,13 @@ pub(crate) fn launch(spec: &JobSpec) -> Result<Launched, SandboxError> {
             idmapped_mounts: true,
         }),
         (Identity::RootAlone, None) => Ids::Outer,
-        (Identity::Root | Identity::Nested | Identity::Rootless { .. }, None) => Ids::Mapped(IdMap {
-            first: spec.ground.owners().on_disk(0),
-            count: IDS_OF_A_JOB - 1,
-            idmapped_mounts: false,
-        }),
+        (Identity::Root | Identity::Nested | Identity::Contained | Identity::Rootless { .. }, None) => {
+            Ids::Mapped(IdMap {
+                first: spec.ground.owners().on_disk(0),
+                count: IDS_OF_A_JOB - 1,
+                idmapped_mounts: false,
+            })
+        }
     };
     let tenancy = match spec.ground.walls {
         Walls::Chroot => Some(take_user(spec)?),

@@ -23,7 +23,6 @@ use rustix::process::Pid;
 use rustix::process::PidfdFlags;
 
 use crate::model::limits::Limits;
-use crate::sandbox::certificates;
 use crate::sandbox::cgroup;
 use crate::sandbox::chroot::layers::Layers;
 use crate::sandbox::command::Command;
@@ -117,7 +116,7 @@ impl NativeJob {
             notes: launched.notes,
             rung: format!("{}; {limits_in_force}", spec.ground.words()),
             memory_events: launched.memory_events,
-            variables: job_variables(&spec),
+            variables: spec.variables(),
             directory: spec.directory,
             limits: spec.limits,
             grace: spec.grace,
@@ -372,16 +371,6 @@ impl Drop for NativeJob {
             drop(layers.detach());
         }
     }
-}
-
-/// What every command gets that has not set it itself.
-fn job_variables(spec: &JobSpec) -> Variables {
-    let certificates = spec.environment_ca.as_ref().map(|_| certificates::variables());
-    let mut variables = certificates.unwrap_or_default();
-    if let Network::Proxy { variables: proxy, .. } = &spec.network {
-        variables.extend(proxy.iter().cloned());
-    }
-    variables
 }
 
 /// Whether a child that nobody has waited for ends in time.

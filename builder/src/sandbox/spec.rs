@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::model::limits::Limits;
+use crate::sandbox::certificates;
 use crate::sandbox::directory::JobDirectory;
 use crate::sandbox::ladder::Ground;
 
@@ -44,6 +45,18 @@ pub struct JobSpec {
     pub environment_ca: Option<PathBuf>,
     /// Time between TERM and KILL when the wall clock ends something.
     pub grace: Duration,
+}
+
+impl JobSpec {
+    /// What every command gets that has not set it itself.
+    pub(crate) fn variables(&self) -> Variables {
+        let certificates = self.environment_ca.as_ref().map(|_| certificates::variables());
+        let mut variables = certificates.unwrap_or_default();
+        if let Network::Proxy { variables: proxy, .. } = &self.network {
+            variables.extend(proxy.iter().cloned());
+        }
+        variables
+    }
 }
 
 /// The trees behind `/layers`. The kernel wants `upper` on a file system that is no overlay itself.

@@ -63,7 +63,7 @@ impl Ground {
             _ if self.trees == Trees::Copies => Rung::NoOverlay,
             (_, Proc::Outer) => Rung::OuterProc,
             (Identity::Single { .. }, Proc::Own) => Rung::SingleId,
-            (Identity::Nested | Identity::Rootless { .. }, Proc::Own) => Rung::Rootless,
+            (Identity::Nested | Identity::Contained | Identity::Rootless { .. }, Proc::Own) => Rung::Rootless,
             (Identity::Root, Proc::Own) => Rung::Full,
         }
     }
@@ -197,6 +197,7 @@ pub fn choose(climbed: &Climbed, choice: RungChoice) -> Result<Ground, SandboxEr
 /// The same machine on a lower rung, where that means to do without something; none where it does not go.
 fn step_down(best: Ground, rung: Rung) -> Option<Ground> {
     let is_root = matches!(best.identity, Identity::Root | Identity::RootAlone);
+    let has_every_id = is_root || best.identity == Identity::Contained;
     let candidate = match rung {
         Rung::Full | Rung::Rootless => Some(best),
         Rung::SingleId => single(best),
@@ -213,7 +214,7 @@ fn step_down(best: Ground, rung: Rung) -> Option<Ground> {
             proc: Proc::Own,
             ..best
         }),
-        Rung::Chroot => is_root.then_some(CHROOT),
+        Rung::Chroot => has_every_id.then_some(CHROOT),
     };
     candidate.filter(|ground| ground.rung() == rung)
 }
@@ -222,7 +223,7 @@ fn single(best: Ground) -> Option<Ground> {
     let identity = match best.identity {
         Identity::Rootless { uid, gid } | Identity::Single { uid, gid } => Identity::Single { uid, gid },
         Identity::Root | Identity::Nested => Identity::Single { uid: 0, gid: 0 },
-        Identity::RootAlone => return None,
+        Identity::Contained | Identity::RootAlone => return None,
     };
     Some(Ground { identity, ..best })
 }
@@ -231,6 +232,16 @@ fn identity_of(surroundings: &Surroundings, missing: &mut Vec<Missing>) -> Ident
     let (uid, gid) = (surroundings.uid, surroundings.gid);
     if uid == 0 {
         let mapped = ids_from_zero(&surroundings.uid_map);
+        if !surroundings.may_mount && mapped >= u64::from(IDS_OF_A_JOB) {
+            missing.push(Missing {
+                rung: Rung::Full,
+                what: "a range of ids for each job".to_owned(),
+                why: "root of this container may not mount (it lacks CAP_SYS_ADMIN)".to_owned(),
+                cure: "start the container with `--cap-add SYS_ADMIN`; what there is holds as well as a plain user's"
+                    .to_owned(),
+            });
+            return Identity::Contained;
+        }
         if mapped == u64::from(u32::MAX) {
             return Identity::Root;
         }

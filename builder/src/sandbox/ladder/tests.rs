@@ -16,6 +16,7 @@ fn user() -> Surroundings {
         uid: 1000,
         gid: 1000,
         uid_map: EVERY_ID.to_owned(),
+        may_mount: false,
         subordinate_uids: Some(range),
         subordinate_gids: Some(range),
         newuidmap: Some(PathBuf::from("/usr/bin/newuidmap")),
@@ -28,6 +29,7 @@ fn root(uid_map: &str) -> Surroundings {
         uid: 0,
         gid: 0,
         uid_map: uid_map.to_owned(),
+        may_mount: true,
         ..user()
     }
 }
@@ -53,7 +55,12 @@ fn the_machine_decides_the_rung() {
         newgidmap: None,
         ..user()
     };
+    let without_mounts = Surroundings {
+        may_mount: false,
+        ..root(EVERY_ID)
+    };
     for (surroundings, expected) in [
+        (without_mounts, Rung::Rootless),
         (root(EVERY_ID), Rung::Full),
         (root("0 100000 65536\n"), Rung::Rootless),
         (root("0 1000 1\n1 100000 65536\n"), Rung::Rootless),

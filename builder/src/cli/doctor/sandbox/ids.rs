@@ -27,7 +27,7 @@ impl Facts {
         let surroundings = &self.surroundings;
         match self.climbed.best.map(|best| best.identity) {
             Some(Identity::Root) => Row::new(name, State::Ok, "root: each job gets 65536 ids of its own"),
-            Some(Identity::Nested) => {
+            Some(Identity::Nested | Identity::Contained) => {
                 Row::new(name, State::Ok, "root of a container: jobs share its 65536 ids")
             }
             Some(Identity::RootAlone) => Row::new(

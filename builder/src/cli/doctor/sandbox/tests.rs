@@ -59,6 +59,7 @@ fn anna() -> Facts {
             uid: 1000,
             gid: 1000,
             uid_map: EVERY_ID.to_owned(),
+            may_mount: false,
             subordinate_uids: range,
             subordinate_gids: range,
             newuidmap: Some("/usr/bin/newuidmap".into()),
@@ -97,6 +98,7 @@ fn root() -> Facts {
         surroundings: Surroundings {
             uid: 0,
             gid: 0,
+            may_mount: true,
             subordinate_uids: None,
             subordinate_gids: None,
             ..anna.surroundings
