@@ -15,6 +15,7 @@ use std::time::Instant;
 
 use packhorse::events::Stream;
 use packhorse::model::limits::Limits;
+use packhorse::model::owners::Owners;
 use packhorse::model::rung::Rung;
 use packhorse::model::rung::RungChoice;
 use packhorse::sandbox;
@@ -1059,6 +1060,62 @@ fn a_job_starts_and_ends_in_milliseconds() {
     // Ten milliseconds on a quiet machine. The fastest and a wide limit, because the other tests run beside it.
     let fastest = fastest.min().unwrap();
     assert!(fastest < Duration::from_millis(500), "{fastest:?}");
+}
+
+#[test]
+fn a_root_step_may_change_the_images_files_and_nothing_else() {
+    let world = World::new();
+    let job = world.start();
+    let as_root = |script: &str| Command {
+        run_as: RunAs::Root,
+        ..shell(script)
+    };
+    let changed = run(
+        &job,
+        &as_root(
+            "id -u && echo new > /etc/who && mkdir /made && chown 5:6 /made && chmod 4755 /etc/who && stat -c %u:%g /made",
+        ),
+    );
+    if world.ground.owners() == Owners::Single || world.ground.identity == Identity::RootAlone {
+        assert!(
+            matches!(&changed.exit, Exit::NotStarted { why } if why.contains("no range of ids")),
+            "{:?}",
+            changed.exit
+        );
+        return;
+    }
+    assert_eq!(
+        (changed.exit, changed.stdout.as_str()),
+        (Exit::Code(0), "0\n5:6\n"),
+        "{}",
+        changed.stderr
+    );
+    assert_eq!(succeed(&job, "cat /etc/who; id -u"), format!("new\n{UID}\n"));
+    for script in [
+        "mount -t tmpfs x /mnt",
+        "mknod /made/null c 1 3",
+        "chroot / true",
+        "ip link set lo down",
+        "kill -9 1; kill -STOP 1; sleep 0.1; false",
+        "cat /proc/1/environ",
+        "ls /proc/1/root/",
+        "echo 1 > /proc/sys/kernel/panic",
+        "hostname other",
+        "nsenter --target 1 --mount true",
+        "unshare --mount true",
+        // Capabilities on a file would be real ones on the machine's disk.
+        "perl -e 'exit(syscall(188, \"/etc/who\", \"security.capability\", pack(\"V5\", 0x2000001, 2, 0, 0, 0), 20, 0) == 0 ? 0 : 1)'",
+    ] {
+        let ran = run(&job, &as_root(script));
+        assert_ne!(ran.exit, Exit::Code(0), "{script}: {}", ran.stdout);
+    }
+    assert_eq!(succeed(&job, "echo alive"), "alive\n");
+    // The step after it has nothing of it.
+    assert!(succeed(&job, "cat /proc/self/status").contains("CapBnd:\t0000000000000000"));
+    // In reach of nobody else on this machine, however it is owned on disk.
+    let mode = fs::metadata(job.directory()).unwrap().mode() & 0o777;
+    assert_eq!(mode, 0o700);
+    assert_eq!(fs::read_to_string(world.path("top/etc/who")).unwrap(), "top");
 }
 
 #[test]

@@ -9,6 +9,8 @@ use std::time::Duration;
 pub enum RunAs {
     /// The job's user, without capabilities.
     User,
+    /// Root of the job, with what it takes to change the image's files; only where the job has a range of ids.
+    Root,
 }
 
 /// A program to run inside a job. The environment starts empty.

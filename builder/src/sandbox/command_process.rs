@@ -9,31 +9,24 @@ use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
-use rustix::process::Gid;
 use rustix::process::Resource;
 use rustix::process::Rlimit;
-use rustix::process::Uid;
-use rustix::thread::CapabilitySet;
-use rustix::thread::CapabilitySets;
 use rustix::thread::UnshareFlags;
 
-use crate::sandbox::identity::map_self;
 use crate::sandbox::init::Init;
 use crate::sandbox::landlock_rules::restrict;
 use crate::sandbox::linux;
 use crate::sandbox::message::Answer;
-use crate::sandbox::message::Ids;
 use crate::sandbox::message::RunRequest;
-use crate::sandbox::message::Start;
 use crate::sandbox::network_namespace;
+use crate::sandbox::privilege::become_root;
+use crate::sandbox::privilege::become_user;
 use crate::sandbox::socket::Socket;
 use crate::sandbox::step::Step;
 use crate::sandbox::step::StepError;
 
 /// Open files of a process; more than most programs ask for.
 const OPEN_FILES_MAX: u64 = 65_536;
-/// The highest capability that could exist.
-const CAPABILITY_NUMBERS: u32 = 64;
 
 /// Becomes the command, or says why not. `outputs` are its stdout and stderr.
 pub(crate) fn main(init: &Init, run: &RunRequest, answer: &Socket, outputs: &[OwnedFd]) -> ! {
@@ -75,7 +68,11 @@ fn execute(init: &Init, run: &RunRequest, outputs: &[OwnedFd]) -> Result<Infalli
     rustix::process::setsid().step(|| "make a session".to_owned())?;
     connect_outputs(outputs).step(|| "connect the outputs".to_owned())?;
     limit(init.process_limit).step(|| "set the limits".to_owned())?;
-    become_user(&init.start).step(|| "become the job's user".to_owned())?;
+    if run.as_root {
+        become_root(&init.start)?;
+    } else {
+        become_user(&init.start).step(|| "become the job's user".to_owned())?;
+    }
     restrict(&init.start)?;
     linux::close_descriptors_on_exec().step(|| "close descriptors".to_owned())?;
     rustix::process::chdir(run.working_directory.as_os_str())
@@ -114,64 +111,6 @@ fn limit(processes_max: Option<u64>) -> rustix::io::Result<()> {
     set(Resource::Core, 0)?;
     set(Resource::Nofile, OPEN_FILES_MAX)?;
     processes_max.map_or(Ok(()), |count| set(Resource::Nproc, count))
-}
-
-/// Becomes the job's user: without capabilities, now and for ever, and without groups where there is a choice.
-fn become_user(start: &Start) -> io::Result<()> {
-    match start.ids {
-        Ids::Mapped(_) | Ids::Outer => {
-            drop_capabilities_for_ever()?;
-            change_ids(start.uid, start.gid)?;
-        }
-        // The one id gets the user's number in a namespace of its own.
-        Ids::Single => {
-            linux::unshare(UnshareFlags::NEWUSER)?;
-            map_self([start.uid, 0], [start.gid, 0])?;
-            drop_capabilities_for_ever()?;
-        }
-    }
-    no_capabilities()
-}
-
-/// The same for the processes of file calls, which run nothing of the job and may keep their number.
-pub(crate) fn become_user_for_files(start: &Start) -> io::Result<()> {
-    drop_capabilities_for_ever()?;
-    if !matches!(start.ids, Ids::Single) {
-        change_ids(start.uid, start.gid)?;
-    }
-    no_capabilities()
-}
-
-fn drop_capabilities_for_ever() -> rustix::io::Result<()> {
-    for number in 0..CAPABILITY_NUMBERS {
-        let capability = CapabilitySet::from_bits_retain(1 << number);
-        match rustix::thread::remove_capability_from_bounding_set(capability) {
-            // The kernel's last capability was the one before.
-            Err(rustix::io::Errno::INVAL) => break,
-            other => other?,
-        }
-    }
-    Ok(())
-}
-
-fn change_ids(uid: u32, gid: u32) -> rustix::io::Result<()> {
-    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
-    rustix::thread::set_thread_groups(&[])?;
-    rustix::thread::set_thread_res_gid(gid, gid, gid)?;
-    rustix::thread::set_thread_res_uid(uid, uid, uid)
-}
-
-fn no_capabilities() -> io::Result<()> {
-    let none = CapabilitySet::empty();
-    rustix::thread::set_capabilities(
-        None,
-        CapabilitySets {
-            effective: none,
-            permitted: none,
-            inheritable: none,
-        },
-    )?;
-    Ok(rustix::thread::set_no_new_privs(true)?)
 }
 
 fn c_string(text: &OsString) -> Result<CString, StepError> {

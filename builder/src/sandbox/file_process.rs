@@ -17,18 +17,18 @@ use rustix::fs::ResolveFlags;
 use rustix::io::Errno;
 
 use crate::oci::removal;
-use crate::sandbox::command_process;
 use crate::sandbox::landlock_rules::restrict_writing;
 use crate::sandbox::linux;
 use crate::sandbox::message::Answer;
 use crate::sandbox::message::FileRequest;
 use crate::sandbox::message::Start;
+use crate::sandbox::privilege::become_user_for_files;
 use crate::sandbox::socket::Socket;
 
 /// Does the call, answers, and ends.
 pub(crate) fn main(start: &Start, request: &FileRequest, answer: &Socket, descriptors: Vec<OwnedFd>) -> ! {
     linux::reset_signals();
-    let done = command_process::become_user_for_files(start)
+    let done = become_user_for_files(start)
         .and_then(|()| restrict_writing(start).map_err(|error| io::Error::other(error.to_string())))
         .and_then(|()| act(request, descriptors));
     // A worker that no longer waits for the answer has closed its end.

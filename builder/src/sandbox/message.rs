@@ -148,6 +148,8 @@ pub(crate) struct RunRequest {
     pub(crate) working_directory: OsString,
     /// Whether the command gets a network namespace of its own, where the job has the machine's network.
     pub(crate) apart: bool,
+    /// Root of the job in place of its user.
+    pub(crate) as_root: bool,
 }
 
 /// A file call.

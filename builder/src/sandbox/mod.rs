@@ -39,6 +39,7 @@ mod files;
 mod landlock_rules;
 mod launch;
 mod output;
+mod privilege;
 mod probe_record;
 mod proc;
 mod root;

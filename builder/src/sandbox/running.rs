@@ -14,6 +14,7 @@ use rustix::pipe::PipeFlags;
 use crate::events::Stream;
 use crate::sandbox::command::Command;
 use crate::sandbox::command::Exit;
+use crate::sandbox::command::RunAs;
 use crate::sandbox::job::JobError;
 use crate::sandbox::job::Output;
 use crate::sandbox::message::Answer;
@@ -88,6 +89,7 @@ impl<'a> Running<'a> {
             environment: environment(job, command),
             working_directory: command.working_directory.clone().into(),
             apart: job.is_apart(),
+            as_root: command.run_as == RunAs::Root,
         });
         let answers = job.send(
             &command.name,
