@@ -7,6 +7,7 @@ pub(crate) mod events;
 pub(crate) mod home;
 pub(crate) mod run;
 pub(crate) mod processes;
+pub(crate) mod terminal;
 pub(crate) mod app;
 pub(crate) mod image;
 pub(crate) mod proxy;

@@ -21,6 +21,7 @@ use rustix::process::kill_process;
 
 use crate::support::processes::Process;
 use crate::support::processes::descendants;
+use crate::support::terminal::Terminal;
 
 /// Longer than anything takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -98,20 +99,37 @@ impl Invocation {
 
     /// Starts it.
     pub(crate) fn start(mut self) -> Running {
-        let start = Instant::now();
         self.command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        self.spawn(|child, stdout, stderr| {
+            vec![
+                stdout.follow(child.stdout.take().unwrap()),
+                stderr.follow(child.stderr.take().unwrap()),
+            ]
+        })
+    }
+
+    /// Starts it on a terminal, as a shell does: a run has all that it says in `stdout`.
+    pub(crate) fn start_on(self, terminal: &mut Terminal) -> Running {
+        let mut outer = self.through(&["setsid", "--ctty"]);
+        let screen = terminal.screen();
+        // Nobody here may keep it open, else its end is not seen.
+        let inner = terminal.take_inner();
+        outer.command.stdin(inner.try_clone().unwrap());
+        outer.command.stdout(inner.try_clone().unwrap()).stderr(inner);
+        outer.spawn(|_, stdout, _| vec![stdout.follow(screen)])
+    }
+
+    fn spawn(mut self, follow: impl FnOnce(&mut Child, &Text, &Text) -> Vec<JoinHandle<()>>) -> Running {
+        let start = Instant::now();
         let mut child = self
             .command
             .spawn()
             .unwrap_or_else(|error| panic!("{:?}: {error}", self.command));
         let (stdout, stderr) = (Text::default(), Text::default());
-        let readers = [
-            stdout.follow(child.stdout.take().unwrap()),
-            stderr.follow(child.stderr.take().unwrap()),
-        ];
+        let readers = follow(&mut child, &stdout, &stderr);
         let Self {
             store,
             temporary,
@@ -119,12 +137,14 @@ impl Invocation {
             command,
         } = self;
         let words = format!("{command:?}");
+        // It has the inner side of a terminal open, if there is one.
+        drop(command);
         Running {
             child,
             start,
             stdout,
             stderr,
-            readers: readers.into(),
+            readers,
             store,
             temporary,
             patience,
@@ -183,6 +203,12 @@ impl Running {
     pub(crate) fn interrupt(&mut self) {
         self.note_processes();
         kill_process(self.pid(), Signal::INT).unwrap();
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&mut self, signal: Signal) {
+        self.note_processes();
+        kill_process(self.pid(), signal).unwrap();
     }
 
     /// Remembers what runs below it now.

@@ -11,6 +11,7 @@ use crate::buildpack::bindings::files_for;
 use crate::buildpack::build::BuildError;
 use crate::buildpack::environment::Environment;
 use crate::buildpack::environment::Step;
+use crate::buildpack::failed_step::FailedStep;
 use crate::buildpack::order::Participant;
 use crate::buildpack::setting::Setting;
 use crate::events::Event;
@@ -113,6 +114,14 @@ fn run_with_plan(
             .unwrap_or_else(PoisonError::into_inner)
             .rest();
         tell(stream, rest);
+    }
+    if let Some(visitor) = &setting.visitor {
+        let how = match check(participant, exit.clone()) {
+            Ok(()) | Err(BuildError::Cancelled) => return Ok(exit),
+            Err(error) => error.to_string(),
+        };
+        let command = &command;
+        visitor.visit(&FailedStep { job, command, how });
     }
     Ok(exit)
 }

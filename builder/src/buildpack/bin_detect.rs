@@ -1,12 +1,15 @@
 //! One run of a buildpack's `bin/detect`.
 
 use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
 use packhorse_spec::plan_toml::DetectPlan;
 
 use crate::buildpack::environment::Step;
+use crate::buildpack::failed_step::FailedStep;
+use crate::buildpack::failed_step::Visitor;
 use crate::buildpack::order::Participant;
 use crate::buildpack::resolve::Outcome;
 use crate::buildpack::resolve::Verdict;
@@ -61,13 +64,53 @@ pub fn run(
     number: usize,
 ) -> Result<Ran, NoVerdict> {
     let folder = setting.paths.temporary.join(format!("plan.{number}"));
-    let plan = folder.join("plan.toml");
-    job.remove(&folder)?;
-    job.make_directory(&folder)?;
-    job.write_file(&plan, b"", 0o600)?;
+    let plan = make_plan(job, &folder)?;
     let result = run_with_plan(job, setting, participant, &plan);
     job.remove(&folder)?;
     result
+}
+
+/// Lets somebody look at a run that could not tell, and why: the app, and an empty plan as at its beginning.
+pub fn visit(
+    job: &dyn Job,
+    setting: &Setting,
+    participant: &Participant,
+    why: &str,
+    visitor: &dyn Visitor,
+) -> Result<(), JobError> {
+    let folder = setting.paths.temporary.join("plan.0");
+    let plan = make_plan(job, &folder)?;
+    visitor.visit(&FailedStep {
+        job,
+        command: &command(setting, participant, &plan),
+        how: format!(
+            "buildpack {} failed in its detect step: {why}",
+            participant.name()
+        ),
+    });
+    job.sweep()?;
+    job.remove(&folder)
+}
+
+fn make_plan(job: &dyn Job, folder: &Path) -> Result<PathBuf, JobError> {
+    let plan = folder.join("plan.toml");
+    job.remove(folder)?;
+    job.make_directory(folder)?;
+    job.write_file(&plan, b"", 0o600)?;
+    Ok(plan)
+}
+
+fn command(setting: &Setting, participant: &Participant, plan: &Path) -> Command {
+    let buildpack = &participant.buildpack;
+    let program = buildpack.directory.join("bin/detect");
+    Command {
+        name: format!("{} bin/detect", participant.name()),
+        arguments: vec![program.into(), setting.paths.platform.clone().into(), plan.into()],
+        environment: setting.variables(&setting.outside, buildpack, Step::Detect { plan }),
+        working_directory: setting.paths.app.clone(),
+        run_as: RunAs::User,
+        timeout: None,
+    }
 }
 
 fn run_with_plan(
@@ -76,16 +119,7 @@ fn run_with_plan(
     participant: &Participant,
     plan: &Path,
 ) -> Result<Ran, NoVerdict> {
-    let buildpack = &participant.buildpack;
-    let program = buildpack.directory.join("bin/detect");
-    let command = Command {
-        name: format!("{} bin/detect", participant.name()),
-        arguments: vec![program.into(), setting.paths.platform.clone().into(), plan.into()],
-        environment: setting.variables(&setting.outside, buildpack, Step::Detect { plan }),
-        working_directory: setting.paths.app.clone(),
-        run_as: RunAs::User,
-        timeout: None,
-    };
+    let command = command(setting, participant, plan);
     let output = Mutex::new(Vec::new());
     let exit = job.run(&command, &|_, bytes| {
         let mut output = output.lock().unwrap_or_else(PoisonError::into_inner);

@@ -108,6 +108,7 @@ pub fn choose_group(
         job,
         setting,
         known: BTreeMap::new(),
+        failed: None,
         asked: Vec::new(),
     };
     let takes_part = |buildpack: &Buildpack| setting.takes_part(buildpack);
@@ -135,7 +136,10 @@ pub fn choose_group(
         Search::NotFound {
             errored: true,
             rejected,
-        } => Err(DetectError::Errored { rejected }),
+        } => {
+            detector.let_visit()?;
+            Err(DetectError::Errored { rejected })
+        }
         Search::NotFound {
             errored: false,
             rejected,
@@ -148,6 +152,8 @@ struct Detector<'a> {
     job: &'a dyn Job,
     setting: &'a Setting,
     known: BTreeMap<String, Ran>,
+    /// The first that ran and could not tell.
+    failed: Option<Participant>,
     asked: Vec<String>,
 }
 
@@ -211,6 +217,9 @@ impl Detector<'_> {
                     after,
                 },
             })?;
+            if self.failed.is_none() && ran.outcome.verdict == Verdict::Error {
+                self.failed = Some((*participant).clone());
+            }
             self.known.insert(buildpack, ran);
         }
         Ok(())
@@ -237,6 +246,16 @@ impl Detector<'_> {
             verdict: Verdict::WrongTarget,
             reason,
         }))
+    }
+
+    /// Lets somebody look at the first that could not tell.
+    fn let_visit(&self) -> Result<(), JobError> {
+        let (Some(visitor), Some(participant)) = (&self.setting.visitor, &self.failed) else {
+            return Ok(());
+        };
+        let ran = self.known.get(&participant.name());
+        let why = ran.map_or("", |ran| ran.outcome.reason.as_str());
+        bin_detect::visit(self.job, self.setting, participant, why, visitor.as_ref())
     }
 
     /// Shows the output of those that could not tell; all output, if nothing was found.

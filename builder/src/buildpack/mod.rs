@@ -10,6 +10,7 @@ pub mod environment;
 pub mod env_files;
 pub mod bindings;
 pub mod setting;
+pub mod failed_step;
 
 pub mod detect;
 pub mod order;

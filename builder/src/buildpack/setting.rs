@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::buildpack::bindings::variables_for;
 use crate::buildpack::env_files::read_env_files;
@@ -10,6 +11,7 @@ use crate::buildpack::environment::EnvFile;
 use crate::buildpack::environment::Environment;
 use crate::buildpack::environment::Step;
 use crate::buildpack::environment::StepVariables;
+use crate::buildpack::failed_step::Visitor;
 use crate::buildpack::library::Buildpack;
 use crate::buildpack::paths::Paths;
 use crate::buildpack::target::RunTarget;
@@ -40,6 +42,8 @@ pub struct Setting {
     pub operator: Vec<EnvFile>,
     /// The build's secrets, for build steps alone.
     pub secrets: Vec<Secret>,
+    /// Who looks at a step that fails.
+    pub visitor: Option<Arc<dyn Visitor>>,
 }
 
 impl Setting {
@@ -68,6 +72,7 @@ impl Setting {
             user,
             operator,
             secrets: Vec::new(),
+            visitor: None,
         })
     }
 
@@ -121,6 +126,7 @@ mod tests {
             user: Vec::new(),
             operator: Vec::new(),
             secrets: Vec::new(),
+            visitor: None,
         };
         let takes_part = |api: &str, list: &str| {
             let text = format!("api = '{api}'\n[buildpack]\nid = 'a'\nexec-env = {list}\n");

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use std::time::Instant;
 
 use crate::cli::arguments::build::BuildArguments;
@@ -15,6 +16,9 @@ use crate::cli::render::Manner;
 use crate::cli::render::Renderer;
 use crate::cli::report;
 use crate::cli::secrets;
+use crate::cli::shell;
+use crate::cli::shell::SHELL_TIMEOUT;
+use crate::cli::shell::Shell;
 use crate::cli::tools;
 use crate::cli::tools::Toolbox;
 use crate::cli::words;
@@ -33,13 +37,21 @@ use crate::secrets::redaction::Patterns;
 /// Runs the command.
 pub fn run(arguments: BuildArguments, config: &Config, manner: Manner) -> Result<u8, CommandError> {
     let started = Instant::now();
+    let with_shell = arguments.shell_on_failure;
+    if let Some(obstacle) = shell::obstacle(manner).filter(|_| with_shell) {
+        return Err(CommandError::usage(obstacle));
+    }
     let insecure = arguments.insecure_registry.clone();
     let config = &config.with_network(&arguments.network);
     let request = request(arguments, config)?;
     let patterns = Patterns::of(&request.secrets)?;
     let recorder = Arc::new(Recorder::new(Renderer::new(manner)));
-    let toolbox = Toolbox::open(config, &insecure, recorder.clone())
+    let mut toolbox = Toolbox::open(config, &insecure, recorder.clone())
         .inspect_err(|error| report_refusal(&request, error))?;
+    if with_shell {
+        let (_, terminal) = config.build_variable("TERM")?;
+        toolbox.visitor = Some(Arc::new(Shell::new(recorder.clone(), terminal)));
+    }
     toolbox.clean_up();
     let outcome = tools::block_on(interrupt::or_ended(
         &toolbox.cancel,
@@ -127,6 +139,11 @@ fn request(arguments: BuildArguments, config: &Config) -> Result<BuildRequest, C
         created: arguments.creation_time.map(Timestamp),
         limits: Limits {
             timeout: arguments.timeout,
+            visit_timeout: if arguments.shell_on_failure {
+                SHELL_TIMEOUT
+            } else {
+                Duration::ZERO
+            },
             memory_bytes_max: arguments.memory,
             output_bytes_max: arguments.output_limit,
             ..Limits::default()

@@ -7,6 +7,7 @@ use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 use tokio::task::JoinHandle;
 
+use crate::cli::terminal;
 use crate::error::BuildError;
 use crate::events::Cancel;
 use crate::events::Cancelled;
@@ -46,13 +47,19 @@ pub fn listen(cancel: &Cancel) -> Listening {
             () = any(&mut signals) => {}
             () = tokio::time::sleep(PATIENCE) => {}
         }
-        #[expect(
-            clippy::exit,
-            reason = "whatever does not hear of the first does not return either"
-        )]
-        // What this leaves, the next command removes, as after a kill.
-        std::process::exit(INTERRUPTED_EXIT.into());
+        give_up();
     }))
+}
+
+/// Ends the process at once.
+pub(super) fn give_up() -> ! {
+    terminal::restore();
+    #[expect(
+        clippy::exit,
+        reason = "whatever does not hear of the first does not return either"
+    )]
+    // What this leaves, the next command removes, as after a kill.
+    std::process::exit(INTERRUPTED_EXIT.into())
 }
 
 async fn any(signals: &mut [Signal]) {

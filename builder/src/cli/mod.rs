@@ -12,6 +12,7 @@ pub mod tools;
 pub mod failure;
 pub mod network;
 pub mod interrupt;
+pub mod terminal;
 
 pub mod base;
 pub mod build;
@@ -25,6 +26,7 @@ pub mod plan;
 pub mod report;
 pub mod run;
 pub mod secrets;
+pub mod shell;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -37,6 +37,11 @@ impl<E> Recorder<E> {
         }
     }
 
+    /// Whom it hands on to.
+    pub fn next(&self) -> &E {
+        &self.next
+    }
+
     /// What was told until now.
     pub fn told(&self) -> Told {
         self.memory().clone()

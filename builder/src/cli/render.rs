@@ -62,10 +62,14 @@ struct State {
     named: HashSet<String>,
     /// The beginning of an output line whose end has not come yet, by buildpack.
     open_lines: HashMap<String, String>,
+    /// What was told while somebody else has the terminal; none: nobody has.
+    held: Option<Vec<Event>>,
 }
 
 /// An output line is shown in pieces of at most this many bytes.
 const LINE_BYTES_MAX: usize = 64 << 10;
+/// What is told while somebody else has the terminal; more is not shown.
+const HELD_MAX: usize = 1000;
 
 impl Renderer {
     /// A renderer that speaks in `manner`.
@@ -76,8 +80,29 @@ impl Renderer {
         }
     }
 
+    /// Leaves the terminal to somebody else, until what comes back is dropped; what is told meanwhile is shown then.
+    pub fn hold(&self) -> Held<'_> {
+        let mut state = self.state();
+        state.end_open_lines();
+        state.end_transfers();
+        state.held = Some(Vec::new());
+        Held(self)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// As long as this is held, the renderer leaves the terminal alone.
+pub struct Held<'a>(&'a Renderer);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        let told = self.0.state().held.take();
+        for event in told.unwrap_or_default() {
+            self.0.tell(event);
+        }
     }
 }
 
@@ -94,6 +119,12 @@ impl Events for Renderer {
 
 impl State {
     fn tell(&mut self, event: Event, is_terminal: bool) {
+        if let Some(held) = &mut self.held {
+            if held.len() < HELD_MAX && !matches!(event, Event::Progress { .. }) {
+                held.push(event);
+            }
+            return;
+        }
         match event {
             Event::PhaseStarted { phase } => self.line(&format!("{}", style(phase).for_stderr().bold())),
             Event::PhaseEnded { phase, elapsed } => {

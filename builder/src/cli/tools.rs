@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::mirror::Mirrors;
+use crate::buildpack::failed_step::Visitor;
 use crate::cli::config::Config;
 use crate::cli::failure::CommandError;
 use crate::cli::network;
@@ -53,6 +54,8 @@ pub struct Toolbox {
     pub watcher: Watcher,
     /// Set when the command is to end.
     pub cancel: Cancel,
+    /// Who looks at a step that fails.
+    pub visitor: Option<Arc<dyn Visitor>>,
 }
 
 impl Toolbox {
@@ -87,6 +90,7 @@ impl Toolbox {
             store,
             watcher,
             cancel: Cancel::default(),
+            visitor: None,
         })
     }
 
@@ -118,6 +122,7 @@ impl Toolbox {
             builder: &self.builder,
             watcher: &self.watcher,
             cancel: &self.cancel,
+            visitor: self.visitor.as_ref(),
         }
     }
 }

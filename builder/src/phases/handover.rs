@@ -10,6 +10,7 @@ use crate::base::ensure::Base;
 use crate::base::mirror::Mirrors;
 use crate::buildpack::build::Built;
 use crate::buildpack::detect::Detected;
+use crate::buildpack::failed_step::Visitor;
 use crate::buildpack::setting::Setting;
 use crate::events::Cancel;
 use crate::events::Watcher;
@@ -66,6 +67,8 @@ pub struct Tools<'a> {
     pub watcher: &'a Watcher,
     /// Set when the build is to end.
     pub cancel: &'a Cancel,
+    /// Who looks at a step that fails.
+    pub visitor: Option<&'a Arc<dyn Visitor>>,
 }
 
 impl Tools<'_> {

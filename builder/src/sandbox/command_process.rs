@@ -17,6 +17,7 @@ use crate::sandbox::init::Init;
 use crate::sandbox::landlock_rules::restrict;
 use crate::sandbox::linux;
 use crate::sandbox::message::Answer;
+use crate::sandbox::message::RunInput;
 use crate::sandbox::message::RunRequest;
 use crate::sandbox::network_namespace;
 use crate::sandbox::privilege::become_root;
@@ -24,14 +25,15 @@ use crate::sandbox::privilege::become_user;
 use crate::sandbox::socket::Socket;
 use crate::sandbox::step::Step;
 use crate::sandbox::step::StepError;
+use crate::sandbox::terminal;
 
 /// Open files of a process; more than most programs ask for.
 const OPEN_FILES_MAX: u64 = 65_536;
 
-/// Becomes the command, or says why not. `outputs` are its stdout and stderr.
-pub(crate) fn main(init: &Init, run: &RunRequest, answer: &Socket, outputs: &[OwnedFd]) -> ! {
+/// Becomes the command, or says why not. `streams` are its stdout, stderr and, if it is a pipe, its stdin.
+pub(crate) fn main(init: &Init, run: &RunRequest, answer: &Socket, streams: &[OwnedFd]) -> ! {
     const NOT_STARTED: i32 = 127;
-    let Err(error) = execute(init, run, outputs);
+    let Err(error) = execute(init, run, answer, streams);
     // A worker that is gone does not read it.
     drop(answer.send(
         &Answer::NotStarted {
@@ -42,7 +44,12 @@ pub(crate) fn main(init: &Init, run: &RunRequest, answer: &Socket, outputs: &[Ow
     linux::exit_now(NOT_STARTED)
 }
 
-fn execute(init: &Init, run: &RunRequest, outputs: &[OwnedFd]) -> Result<Infallible, StepError> {
+fn execute(
+    init: &Init,
+    run: &RunRequest,
+    answer: &Socket,
+    streams: &[OwnedFd],
+) -> Result<Infallible, StepError> {
     let program = run
         .arguments
         .first()
@@ -66,12 +73,15 @@ fn execute(init: &Init, run: &RunRequest, outputs: &[OwnedFd]) -> Result<Infalli
     }
     linux::reset_signals();
     rustix::process::setsid().step(|| "make a session".to_owned())?;
-    connect_outputs(outputs).step(|| "connect the outputs".to_owned())?;
     limit(init.process_limit).step(|| "set the limits".to_owned())?;
     if run.as_root {
         become_root(&init.start)?;
     } else {
         become_user(&init.start).step(|| "become the job's user".to_owned())?;
+    }
+    match run.input {
+        RunInput::Terminal { size } => terminal::connect(size, answer)?,
+        RunInput::Nothing | RunInput::Pipe => connect(streams).step(|| "connect the outputs".to_owned())?,
     }
     restrict(&init.start)?;
     linux::close_descriptors_on_exec().step(|| "close descriptors".to_owned())?;
@@ -85,12 +95,19 @@ fn execute(init: &Init, run: &RunRequest, outputs: &[OwnedFd]) -> Result<Infalli
     Err(linux::execute(&path, &arguments, &environment)).step(|| format!("start `{}`", program.display()))
 }
 
-fn connect_outputs(outputs: &[OwnedFd]) -> rustix::io::Result<()> {
-    let [stdout, stderr] = outputs else {
-        return Err(rustix::io::Errno::BADF);
+fn connect(streams: &[OwnedFd]) -> rustix::io::Result<()> {
+    let (stdout, stderr) = match streams {
+        [stdout, stderr] => {
+            let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+            rustix::stdio::dup2_stdin(null)?;
+            (stdout, stderr)
+        }
+        [stdout, stderr, stdin] => {
+            rustix::stdio::dup2_stdin(stdin)?;
+            (stdout, stderr)
+        }
+        _ => return Err(rustix::io::Errno::BADF),
     };
-    let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-    rustix::stdio::dup2_stdin(null)?;
     rustix::stdio::dup2_stdout(stdout)?;
     rustix::stdio::dup2_stderr(stderr)
 }

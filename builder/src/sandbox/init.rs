@@ -246,8 +246,9 @@ impl Server {
                     process.and_then(|(pid, _)| Pid::from_raw(*pid)),
                     Signal::from_named_raw(signal),
                 ) {
-                    // Gone already is as good.
-                    let _ = rustix::process::kill_process_group(pid, signal);
+                    // Until it leads a group of its own it is signalled alone. Gone already is as good.
+                    let _ = rustix::process::kill_process_group(pid, signal)
+                        .or_else(|_| rustix::process::kill_process(pid, signal));
                 }
                 reply(&answer, &Answer::Done);
             }

@@ -7,6 +7,7 @@ use std::path::Path;
 use crate::events::Stream;
 use crate::model::failure::Facts;
 use crate::model::failure::Failure;
+use crate::sandbox::attachment::Attachment;
 use crate::sandbox::command::Command;
 use crate::sandbox::command::Exit;
 
@@ -43,6 +44,14 @@ pub type Output<'a> = &'a (dyn Fn(Stream, &[u8]) + Sync);
 pub trait Job: Send + Sync {
     /// Runs a command to its end. Output over the limit is dropped with a note.
     fn run(&self, command: &Command, output: Output<'_>) -> Result<Exit, JobError>;
+
+    /// Runs a command that a person tries, attached to more than its outputs.
+    fn run_attached(
+        &self,
+        command: &Command,
+        attachment: &Attachment<'_>,
+        output: Output<'_>,
+    ) -> Result<Exit, JobError>;
 
     /// Kills every process that a step has left.
     fn sweep(&self) -> Result<(), JobError>;

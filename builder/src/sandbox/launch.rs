@@ -232,7 +232,7 @@ fn start_message(spec: &JobSpec, ids: Ids) -> Start {
         .environment_ca
         .iter()
         .flat_map(|bundle| certificates::binds(bundle));
-    let lifetime = spec.limits.timeout + spec.grace + MONITOR_GRACE;
+    let lifetime = spec.limits.timeout + spec.limits.visit_timeout + spec.grace + MONITOR_GRACE;
     Start {
         id: spec.directory.id().to_owned(),
         directory: spec.directory.path().into(),

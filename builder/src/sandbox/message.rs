@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::sandbox::attachment::WindowSize;
 use crate::sandbox::ladder::Proc;
 use crate::sandbox::ladder::Trees;
 use crate::sandbox::ladder::Walls;
@@ -111,7 +112,7 @@ pub(crate) enum Report {
 /// Worker to init. With each: the socket for the answer.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
-    /// Start a command. With it: its stdout and stderr.
+    /// Start a command. With it: its stdout and stderr, and its stdin if that is a pipe; nothing if it gets a terminal.
     Run(RunRequest),
     /// Send a signal to a command's process group.
     Signal { command: u64, signal: i32 },
@@ -150,6 +151,18 @@ pub(crate) struct RunRequest {
     pub(crate) apart: bool,
     /// Root of the job in place of its user.
     pub(crate) as_root: bool,
+    pub(crate) input: RunInput,
+}
+
+/// What a command reads.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) enum RunInput {
+    /// Nothing.
+    Nothing,
+    /// The third descriptor.
+    Pipe,
+    /// A terminal, which it makes.
+    Terminal { size: WindowSize },
 }
 
 /// A file call.
@@ -174,6 +187,8 @@ pub(crate) enum FileRequest {
 pub(crate) enum Answer {
     /// A command exited.
     Exited { code: i32 },
+    /// A command has made its terminal, and will be started; the other side comes with it.
+    Terminal,
     /// A signal ended a command.
     Killed { signal: i32 },
     /// A command's program could not be started.

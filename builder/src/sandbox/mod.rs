@@ -3,6 +3,7 @@
 //! `native::NativeJob::start` is the way in. The worker re-executes its own program as a [`monitor`]; the monitor
 //! makes the namespaces and clones `init`, PID 1 of the job, which builds the root file system and runs commands.
 
+pub mod attachment;
 pub mod command;
 pub mod job;
 pub mod error;
@@ -23,6 +24,7 @@ mod certificates;
 mod chroot;
 mod cgroup;
 mod command_process;
+mod terminal;
 mod connect;
 mod device;
 mod file_process;
@@ -45,6 +47,8 @@ mod proc;
 mod root;
 mod secret_mount;
 mod running;
+mod streams;
+mod feed;
 mod socket;
 mod step;
 mod syscalls;

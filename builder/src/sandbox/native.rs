@@ -23,6 +23,7 @@ use rustix::process::Pid;
 use rustix::process::PidfdFlags;
 
 use crate::model::limits::Limits;
+use crate::sandbox::attachment::Attachment;
 use crate::sandbox::cgroup;
 use crate::sandbox::chroot::layers::Layers;
 use crate::sandbox::command::Command;
@@ -282,7 +283,16 @@ impl NativeJob {
 
 impl Job for NativeJob {
     fn run(&self, command: &Command, output: Output<'_>) -> Result<Exit, JobError> {
-        running::run(self, command, output)
+        running::run(self, command, None, output)
+    }
+
+    fn run_attached(
+        &self,
+        command: &Command,
+        attachment: &Attachment<'_>,
+        output: Output<'_>,
+    ) -> Result<Exit, JobError> {
+        running::run(self, command, Some(attachment), output)
     }
 
     fn sweep(&self) -> Result<(), JobError> {

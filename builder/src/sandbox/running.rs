@@ -1,7 +1,6 @@
 //! One command from the worker's side: start it, pass its output on, end it when its time is up, say how it ended.
 
 use std::os::fd::AsFd;
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -9,9 +8,10 @@ use rustix::event::PollFd;
 use rustix::event::PollFlags;
 use rustix::event::Timespec;
 use rustix::io::Errno;
-use rustix::pipe::PipeFlags;
 
-use crate::events::Stream;
+use crate::sandbox::attachment::Attachment;
+use crate::sandbox::attachment::Control;
+use crate::sandbox::attachment::Input;
 use crate::sandbox::command::Command;
 use crate::sandbox::command::Exit;
 use crate::sandbox::command::RunAs;
@@ -23,6 +23,7 @@ use crate::sandbox::message::RunRequest;
 use crate::sandbox::native::NativeJob;
 use crate::sandbox::output::Capped;
 use crate::sandbox::socket::Socket;
+use crate::sandbox::streams::Streams;
 
 /// How long output is awaited after the command has ended, from what it left behind (`exec > >(tee log)`).
 const LAST_OUTPUT_TIMEOUT: Duration = Duration::from_millis(200);
@@ -30,14 +31,20 @@ const LAST_OUTPUT_TIMEOUT: Duration = Duration::from_millis(200);
 const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Runs a command to its end.
-pub(crate) fn run(job: &NativeJob, command: &Command, output: Output<'_>) -> Result<Exit, JobError> {
+pub(crate) fn run(
+    job: &NativeJob,
+    command: &Command,
+    attachment: Option<&Attachment<'_>>,
+    output: Output<'_>,
+) -> Result<Exit, JobError> {
     if job.is_cancelled() {
         return Ok(Exit::Cancelled);
     }
     let turn = job.turns.begin();
     let kills_before = job.memory_kills();
-    let mut capped = Capped::new(output, job.limits.output_bytes_max);
-    let mut running = match Running::start(job, command, turn.number()) {
+    let output_bytes_max = attachment.map_or(job.limits.output_bytes_max, |_| u64::MAX);
+    let mut capped = Capped::new(output, output_bytes_max);
+    let mut running = match Running::start(job, command, attachment, turn.number()) {
         Err(JobError::Cancelled) => return Ok(Exit::Cancelled),
         other => other?,
     };
@@ -61,9 +68,12 @@ enum Patience {
 struct Running<'a> {
     job: &'a NativeJob,
     command: &'a Command,
+    attachment: Option<&'a Attachment<'a>>,
     number: u64,
     answers: Socket,
-    pipes: [(Stream, Option<OwnedFd>); 2],
+    /// An answer that came in place of its terminal.
+    early: Option<Answer>,
+    streams: Streams<'a>,
     patience: Patience,
     /// When the patience ends.
     deadline: Instant,
@@ -72,17 +82,18 @@ struct Running<'a> {
 }
 
 impl<'a> Running<'a> {
-    fn start(job: &'a NativeJob, command: &'a Command, number: u64) -> Result<Self, JobError> {
+    fn start(
+        job: &'a NativeJob,
+        command: &'a Command,
+        attachment: Option<&'a Attachment<'a>>,
+        number: u64,
+    ) -> Result<Self, JobError> {
         let failed = |error: Errno| JobError::Ended {
             during: command.name.clone(),
             why: error.to_string(),
         };
-        let (stdout, stdout_inside) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
-        let (stderr, stderr_inside) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
-        for pipe in [&stdout, &stderr] {
-            // Only this end: the command's must block.
-            rustix::io::ioctl_fionbio(pipe, true).map_err(failed)?;
-        }
+        let input = attachment.map_or(Input::Nothing, |attachment| attachment.input);
+        let (mut streams, inside, run_input) = Streams::open(input).map_err(failed)?;
         let request = Request::Run(RunRequest {
             command: number,
             arguments: command.arguments.clone(),
@@ -90,25 +101,42 @@ impl<'a> Running<'a> {
             working_directory: command.working_directory.clone().into(),
             apart: job.is_apart(),
             as_root: command.run_as == RunAs::Root,
+            input: run_input,
         });
-        let answers = job.send(
-            &command.name,
-            &request,
-            &[stdout_inside.as_fd(), stderr_inside.as_fd()],
-        )?;
+        let inside_borrowed: Vec<_> = inside.iter().map(AsFd::as_fd).collect();
+        let answers = job.send(&command.name, &request, &inside_borrowed)?;
+        drop(inside);
+        let mut early = None;
+        if matches!(input, Input::Terminal { .. }) {
+            early = match answers.receive::<Answer>() {
+                Ok(Some((Answer::Terminal, descriptors))) => {
+                    let terminal = descriptors
+                        .into_iter()
+                        .next()
+                        .ok_or(Errno::BADF)
+                        .map_err(failed)?;
+                    streams.take_terminal(input, terminal).map_err(failed)?;
+                    None
+                }
+                Ok(Some((other, _))) => Some(other),
+                Ok(None) | Err(_) => return Err(job.death(&command.name)),
+            };
+        }
         let now = Instant::now();
         let own = command.timeout.map(|timeout| (now + timeout, timeout));
-        let (deadline, limit) = match own {
-            Some((deadline, timeout)) if deadline < job.deadline => (deadline, timeout),
+        let (deadline, limit) = match (attachment.and_then(|attachment| attachment.time), own) {
+            (Some(time), _) => (now + time, time),
+            (None, Some((deadline, timeout))) if deadline < job.deadline => (deadline, timeout),
             _ => (job.deadline, job.limits.timeout),
         };
-        let pipes = [(Stream::Stdout, Some(stdout)), (Stream::Stderr, Some(stderr))];
         Ok(Self {
             job,
             command,
+            attachment,
             number,
             answers,
-            pipes,
+            early,
+            streams,
             patience: Patience::Running,
             deadline,
             limit,
@@ -117,9 +145,18 @@ impl<'a> Running<'a> {
 
     /// Passes output on until the command has ended; none when the job died under it.
     fn follow(&mut self, output: &mut Capped<'_>) -> Result<Option<Answer>, JobError> {
+        if let Some(answer) = self.early.take() {
+            return Ok(Some(answer));
+        }
         loop {
-            let (answered, ready) = self.wait(self.deadline)?;
-            self.read(ready, output);
+            let [answered, told, stdout, stderr, way_in] = self.wait(self.deadline)?;
+            self.streams.read([stdout, stderr], output);
+            if way_in {
+                self.streams.feed();
+            }
+            if told {
+                self.obey();
+            }
             if output.is_over() && self.patience == Patience::Running {
                 self.lose_patience();
             }
@@ -137,17 +174,23 @@ impl<'a> Running<'a> {
         }
     }
 
-    /// Waits for an answer, for output, or for the time. Says whether there is an answer, and which pipes have
-    /// something.
-    fn wait(&self, until: Instant) -> Result<(bool, [bool; 2]), JobError> {
-        let mut polled = vec![PollFd::new(&self.answers, PollFlags::IN)];
-        let mut position = [None; 2];
-        for (index, (_, pipe)) in self.pipes.iter().enumerate() {
-            if let Some(pipe) = pipe {
-                position[index] = Some(polled.len());
-                polled.push(PollFd::new(pipe, PollFlags::IN));
-            }
-        }
+    /// Waits for an answer, for something told, for output, for the way in, or for the time; says which of them is
+    /// ready, in this order.
+    fn wait(&self, until: Instant) -> Result<[bool; 5], JobError> {
+        let controls = self.attachment.map(|attachment| attachment.controls);
+        let [stdout, stderr, way_in] = self.streams.watched();
+        let watched = [
+            Some(PollFd::new(&self.answers, PollFlags::IN)),
+            controls.map(|controls| PollFd::new(controls, PollFlags::IN)),
+            stdout,
+            stderr,
+            way_in,
+        ];
+        let (positions, mut polled): (Vec<usize>, Vec<PollFd<'_>>) = watched
+            .into_iter()
+            .enumerate()
+            .filter_map(|(position, watched)| Some((position, watched?)))
+            .unzip();
         let timeout = Timespec::try_from(until.saturating_duration_since(Instant::now())).ok();
         match rustix::event::poll(&mut polled, timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
@@ -158,18 +201,20 @@ impl<'a> Running<'a> {
                 });
             }
         }
-        let is_ready = |index: usize| !polled[index].revents().is_empty();
-        Ok((is_ready(0), position.map(|index| index.is_some_and(is_ready))))
+        let mut ready = [false; 5];
+        for (position, polled) in positions.into_iter().zip(&polled) {
+            ready[position] = !polled.revents().is_empty();
+        }
+        Ok(ready)
     }
 
-    fn read(&mut self, ready: [bool; 2], output: &mut Capped<'_>) {
-        for ((stream, pipe), ready) in self.pipes.iter_mut().zip(ready) {
-            let Some(descriptor) = pipe.as_ref().filter(|_| ready) else {
-                continue;
-            };
-            match output.read_from(descriptor, *stream) {
-                Ok(true) | Err(Errno::AGAIN) => {}
-                Ok(false) | Err(_) => *pipe = None,
+    /// Passes on what the command is told.
+    fn obey(&self) {
+        let told = self.attachment.map(|attachment| attachment.controls.take());
+        for control in told.unwrap_or_default() {
+            match control {
+                Control::Signal(signal) => self.signal(signal),
+                Control::Size(size) => self.streams.resize(size),
             }
         }
     }
@@ -177,13 +222,9 @@ impl<'a> Running<'a> {
     /// After the end: what is in the pipes, and for a moment what still comes.
     fn read_the_rest(&mut self, output: &mut Capped<'_>) {
         let until = Instant::now() + LAST_OUTPUT_TIMEOUT;
-        while self.pipes.iter().any(|(_, pipe)| pipe.is_some()) && Instant::now() < until {
-            let mut polled: Vec<PollFd<'_>> = self
-                .pipes
-                .iter()
-                .filter_map(|(_, pipe)| pipe.as_ref())
-                .map(|pipe| PollFd::new(pipe, PollFlags::IN))
-                .collect();
+        while self.streams.has_output() && Instant::now() < until {
+            let [stdout, stderr, _] = self.streams.watched();
+            let mut polled: Vec<PollFd<'_>> = [stdout, stderr].into_iter().flatten().collect();
             let timeout = Timespec::try_from(until.saturating_duration_since(Instant::now())).ok();
             if !matches!(
                 rustix::event::poll(&mut polled, timeout.as_ref()),
@@ -191,7 +232,7 @@ impl<'a> Running<'a> {
             ) {
                 return;
             }
-            self.read([true, true], output);
+            self.streams.read([true, true], output);
         }
     }
 
@@ -281,7 +322,7 @@ fn exit_of(
         Answer::Exited { .. } | Answer::Killed { .. } if over_memory => Ok(out_of_memory),
         Answer::Exited { code } => Ok(Exit::Code(code)),
         Answer::Killed { signal } => Ok(Exit::Signal(signal)),
-        other @ (Answer::Done | Answer::Missing | Answer::Failed { .. }) => {
+        other @ (Answer::Done | Answer::Terminal | Answer::Missing | Answer::Failed { .. }) => {
             let why = format!("an odd answer: {other:?}");
             Err(JobError::Ended {
                 during: running.command.name.clone(),

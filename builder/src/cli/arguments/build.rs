@@ -32,6 +32,10 @@ pub struct SourceArguments {
 
 /// Arguments of `build`.
 #[derive(Debug, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of its own on the command line"
+)]
 pub struct BuildArguments {
     #[command(flatten)]
     #[expect(missing_docs, reason = "a doc comment would become the help's heading")]
@@ -58,6 +62,10 @@ pub struct BuildArguments {
     /// Search for secrets in layers that only the cache keeps, too
     #[arg(long)]
     pub check_secrets: bool,
+
+    /// Open a shell in the sandbox of a buildpack's step that fails; leaving it ends the build
+    #[arg(long)]
+    pub shell_on_failure: bool,
 
     /// Build even if nothing changed
     #[arg(long)]

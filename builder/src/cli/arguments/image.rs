@@ -4,6 +4,8 @@
     reason = "the brackets are those of a help text"
 )]
 
+use std::path::PathBuf;
+
 use clap::Args;
 
 use crate::cli::arguments::network::NetworkArguments;
@@ -21,6 +23,27 @@ pub struct RunArguments {
     /// A variable for the process: NAME=VALUE, or NAME alone for the value it has here
     #[arg(long, short, value_name = "NAME[=VALUE]")]
     pub env: Vec<String>,
+
+    /// A file of variables, one a line as with --env, which is stronger
+    #[arg(long, value_name = "FILE")]
+    pub env_file: Vec<PathBuf>,
+
+    /// Show a folder or file of this machine in the image, read-only unless it says `rw`: an absolute path or ./PATH,
+    /// which must exist
+    #[arg(long, short, value_name = "SOURCE:TARGET[:ro|rw]")]
+    pub volume: Vec<String>,
+
+    /// Start this program in place of the image's entrypoint and default arguments
+    #[arg(long, value_name = "PROGRAM", conflicts_with = "process")]
+    pub entrypoint: Option<String>,
+
+    /// Pass standard input on; where it and standard output are terminals, as -it
+    #[arg(long, short)]
+    pub interactive: bool,
+
+    /// Give the process a terminal of its own
+    #[arg(long, short)]
+    pub tty: bool,
 
     #[command(flatten)]
     #[expect(missing_docs, reason = "a doc comment would become the help's heading")]

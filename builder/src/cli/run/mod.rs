@@ -1,11 +1,16 @@
 //! `packhorse run`: tries an image in the sandbox, with its ports published on this machine's loopback.
 
+mod attach;
+mod env_file;
 mod layers;
 mod port;
 mod process;
 mod sandbox;
+mod signals;
 mod user;
+mod volume;
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,23 +23,33 @@ use crate::cli::interrupt::INTERRUPTED_EXIT;
 use crate::cli::render;
 use crate::cli::render::Manner;
 use crate::cli::render::Renderer;
+use crate::cli::run::attach::Attached;
+use crate::cli::run::attach::Surroundings;
+use crate::cli::run::env_file::EnvFileError;
 use crate::cli::run::layers::Layers;
 use crate::cli::run::layers::PrepareError;
 use crate::cli::run::port::Port;
 use crate::cli::run::process::Process;
 use crate::cli::run::process::ProcessError;
+use crate::cli::run::process::Wanted;
 use crate::cli::run::sandbox::Ready;
+use crate::cli::run::signals::Signals;
 use crate::cli::run::user::UserError;
+use crate::cli::run::volume::VolumeError;
+use crate::cli::terminal::Raw;
 use crate::cli::tools;
 use crate::cli::tools::Toolbox;
 use crate::events::Cancel;
 use crate::model::failure::Facts;
 use crate::model::failure::Failure;
 use crate::model::policy::NetworkPolicy;
+use crate::sandbox::attachment::Attachment;
+use crate::sandbox::attachment::Controls;
 use crate::sandbox::command::Command;
 use crate::sandbox::command::Exit;
 use crate::sandbox::job::Job as _;
 use crate::sandbox::job::JobError;
+use crate::sandbox::ladder::Walls;
 use crate::sandbox::native::NativeJob;
 
 /// What is said of `--network host`.
@@ -62,6 +77,24 @@ pub enum StartError {
         /// The kernel's words.
         why: String,
     },
+    /// Nothing can be told to it.
+    #[error("cannot pass signals on to the image's process: {source}")]
+    NotListening {
+        /// Why not.
+        source: io::Error,
+    },
+    /// There is no terminal to give.
+    #[error(
+        "cannot give the process a terminal: the sandbox of the rung `chroot`, which is all that this machine allows \
+         or what was asked for, has none of its own"
+    )]
+    NoTerminal,
+    /// The user's terminal cannot be used.
+    #[error("cannot use this terminal for the image's process: {source}")]
+    Terminal {
+        /// Why not.
+        source: io::Error,
+    },
     /// The time was up.
     #[error("the image's process was still running after {} days", .after.as_secs() / 86_400)]
     TimedOut {
@@ -74,6 +107,8 @@ impl Failure for StartError {
     fn facts(&self) -> Facts {
         match self {
             Self::NoProgram { .. } | Self::NotStarted { .. } => Facts::user("process_not_started"),
+            Self::NotListening { .. } | Self::Terminal { .. } => Facts::platform("terminal_unusable"),
+            Self::NoTerminal => Facts::platform("terminal_missing"),
             Self::TimedOut { .. } => Facts::user("process_timed_out"),
         }
     }
@@ -87,11 +122,10 @@ pub fn run(arguments: &RunArguments, config: &Config) -> Result<u8, CommandError
         .map(|text| port::parse(text))
         .collect::<Result<Vec<Port>, _>>();
     let ports = ports.map_err(CommandError::usage)?;
-    let variables = arguments
-        .env
-        .iter()
-        .map(|text| config.build_variable(text))
-        .collect::<Result<Vec<_>, _>>()?;
+    let volumes = volume::parse_all(&arguments.volume).map_err(CommandError::usage)?;
+    let attached = Attached::of(arguments.interactive, arguments.tty, Surroundings::read())
+        .map_err(CommandError::usage)?;
+    let variables = variables(arguments, config)?;
     let config = &config.with_network(&arguments.network);
     let toolbox = Toolbox::open(config, &[], tools::watcher(Renderer::new(Manner::Plain)))?;
     if toolbox.builder.network == NetworkPolicy::Host {
@@ -103,41 +137,89 @@ pub fn run(arguments: &RunArguments, config: &Config) -> Result<u8, CommandError
         render::note(HOST_NETWORK);
     }
     toolbox.clean_up();
+    let ground = toolbox.builder.ground;
+    if attached.is_terminal() && ground.walls == Walls::Chroot {
+        return Err(StartError::NoTerminal.into());
+    }
+    let volumes = volume::find(volumes, ground)?;
     let (found, layout) = image::local(&arguments.image, &toolbox.store)?;
-    let process = Process::of(
-        &found.config,
-        arguments.process.as_deref(),
-        &arguments.arguments,
-        variables,
-    )?;
-    let layers = Layers::unpack(&found, &layout, &toolbox.store, toolbox.builder.ground.owners())?;
-    // From here on Ctrl-C is for the process.
+    let mut process = Process::of(&found.config, wanted(arguments), &arguments.arguments, variables)?;
+    if attached.is_terminal() && process.variable("TERM").is_none() {
+        process.environment.push(terminal_kind(config)?);
+    }
+    let layers = Layers::unpack(&found, &layout, &toolbox.store, ground.owners())?;
     tools::block_on(async {
-        let _listening = interrupt::listen(&toolbox.cancel);
-        let ready = tokio::task::block_in_place(|| sandbox::start(&found, &layers, &toolbox))?;
-        try_image(ready, &process, &ports, &toolbox.cancel).await
+        let signals = Signals::listen().map_err(|source| StartError::NotListening { source })?;
+        let ready = {
+            // Until there is a process, Ctrl-C is for this command.
+            let _listening = interrupt::listen(&toolbox.cancel);
+            tokio::task::block_in_place(|| sandbox::start(&found, &layers, volumes, &toolbox))?
+        };
+        let trial = Trial {
+            process: &process,
+            ports: &ports,
+            attached,
+        };
+        try_image(ready, trial, signals, &toolbox.cancel).await
     })?
+}
+
+/// What is tried, and how.
+#[derive(Debug, Clone, Copy)]
+struct Trial<'a> {
+    process: &'a Process,
+    ports: &'a [Port],
+    attached: Attached,
+}
+
+fn wanted(arguments: &RunArguments) -> Wanted<'_> {
+    match (&arguments.process, &arguments.entrypoint) {
+        (Some(process_type), _) => Wanted::Type(process_type),
+        (None, Some(program)) => Wanted::Program(program),
+        (None, None) => Wanted::Own,
+    }
+}
+
+/// The variables of the files, then those of the command line; the last one of a name counts.
+fn variables(arguments: &RunArguments, config: &Config) -> Result<Vec<(String, String)>, CommandError> {
+    let mut variables = Vec::new();
+    for path in &arguments.env_file {
+        variables.extend(env_file::read(path, &config.environment)?);
+    }
+    for text in &arguments.env {
+        variables.push(config.build_variable(text)?);
+    }
+    Ok(variables)
+}
+
+/// `TERM` for a process with a terminal: the user's, whose terminal shows what it writes.
+fn terminal_kind(config: &Config) -> Result<(String, String), CommandError> {
+    let (name, kind) = config.build_variable("TERM")?;
+    let kind = if kind.is_empty() { "xterm".to_owned() } else { kind };
+    Ok((name, kind))
 }
 
 /// Starts the process and waits for its end; ports and the way out close before the sandbox goes.
 async fn try_image(
     ready: Ready,
-    process: &Process,
-    ports: &[Port],
+    trial: Trial<'_>,
+    signals: Signals,
     cancel: &Cancel,
 ) -> Result<u8, CommandError> {
     let Ready { job, gateway, home } = ready;
-    let command = command(&job, process, &home)?;
-    let published = port::publish(ports, &job).await?;
-    for (port, at) in ports.iter().zip(&published) {
+    let kill = job.kill_handle();
+    cancel.on_cancel(move || kill.kill());
+    let command = command(&job, trial.process, &home)?;
+    let published = port::publish(trial.ports, &job).await?;
+    for (port, at) in trial.ports.iter().zip(&published) {
         render::note(&format!(
             "port {} of the image is at http://{}",
             port.inside,
             at.address()
         ));
     }
-    let program = process.arguments.first().cloned().unwrap_or_default();
-    let exit = follow(&job, command, cancel).await;
+    let program = command.name.clone();
+    let exit = follow(&job, command, trial.attached, signals).await;
     for one in published {
         one.stop().await;
     }
@@ -178,18 +260,37 @@ fn command(job: &NativeJob, process: &Process, home: &str) -> Result<Command, Co
     })
 }
 
-/// Passes the process's output on until it ends, or until somebody asks this program to end.
-async fn follow(job: &Arc<NativeJob>, command: Command, cancel: &Cancel) -> Result<Exit, JobError> {
-    let kill = job.kill_handle();
-    cancel.on_cancel(move || kill.kill());
+/// Passes input, output and signals on until the process ends.
+async fn follow(
+    job: &Arc<NativeJob>,
+    command: Command,
+    attached: Attached,
+    signals: Signals,
+) -> Result<Exit, CommandError> {
+    let unusable = |source| StartError::Terminal { source };
+    let controls = Arc::new(Controls::new().map_err(unusable)?);
+    let _forwarding = signals.forward(&controls, job.kill_handle(), attached.is_terminal());
+    let raw = match attached {
+        Attached::Terminal => Some(Raw::begin().map_err(unusable)?),
+        Attached::Outputs | Attached::Pipes | Attached::Screen => None,
+    };
     let job = Arc::clone(job);
-    let running = tokio::task::spawn_blocking(move || job.run(&command, &render::pass_through));
-    running.await.unwrap_or_else(|error| {
+    let running = tokio::task::spawn_blocking(move || {
+        let attachment = Attachment {
+            input: attached.input(),
+            controls: &controls,
+            time: None,
+        };
+        job.run_attached(&command, &attachment, &render::pass_through)
+    });
+    let exit = running.await.unwrap_or_else(|error| {
         Err(JobError::Ended {
             during: "running the image".to_owned(),
             why: error.to_string(),
         })
-    })
+    });
+    drop(raw);
+    Ok(exit?)
 }
 
 fn exit_code(exit: Exit, program: String) -> Result<u8, CommandError> {
@@ -215,7 +316,7 @@ macro_rules! launch_failures {
     };
 }
 
-launch_failures! { PrepareError, ProcessError, StartError, UserError }
+launch_failures! { EnvFileError, PrepareError, ProcessError, StartError, UserError, VolumeError }
 
 #[cfg(test)]
 mod tests {

@@ -27,6 +27,17 @@ pub(super) struct Process {
     pub working_directory: PathBuf,
 }
 
+/// What is asked to be started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wanted<'a> {
+    /// The image's own entrypoint.
+    Own,
+    /// The process of this type.
+    Type(&'a str),
+    /// This program.
+    Program(&'a str),
+}
+
 /// Why an image cannot be started.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ProcessError {
@@ -61,21 +72,23 @@ fn types(known: &[String]) -> String {
 }
 
 impl Process {
-    /// The process of `process_type`, else the image's own; `arguments` replace its `Cmd`, and `variables` go over its
-    /// environment.
+    /// What `wanted` is started, with `arguments` in place of the image's `Cmd`, and `variables` over its environment.
     pub(super) fn of(
         config: &ImageConfig,
-        process_type: Option<&str>,
+        wanted: Wanted<'_>,
         arguments: &[String],
         variables: Vec<(String, String)>,
     ) -> Result<Self, ProcessError> {
-        let entrypoint = match process_type {
-            Some(wanted) => vec![process_link(config, wanted)?],
-            None => texts(config, "Entrypoint"),
+        let entrypoint = match wanted {
+            Wanted::Own => texts(config, "Entrypoint"),
+            Wanted::Type(wanted) => vec![process_link(config, wanted)?],
+            // As docker: an empty one leaves the arguments alone.
+            Wanted::Program("") => Vec::new(),
+            Wanted::Program(program) => vec![program.to_owned()],
         };
         // The default arguments belong to the image's own entrypoint.
-        let rest = match (arguments, process_type) {
-            ([], None) => texts(config, "Cmd"),
+        let rest = match (arguments, wanted) {
+            ([], Wanted::Own) => texts(config, "Cmd"),
             (given, _) => given.to_vec(),
         };
         let all: Vec<String> = entrypoint.into_iter().chain(rest).collect();
@@ -201,27 +214,39 @@ mod tests {
 
     #[test]
     fn arguments_replace_the_images_own() {
-        let own = Process::of(&config(), None, &[], Vec::new()).unwrap();
+        let own = Process::of(&config(), Wanted::Own, &[], Vec::new()).unwrap();
         assert_eq!(own.arguments, ["/cnb/process/web", "--port", "1"]);
         assert_eq!(own.working_directory, PathBuf::from("/workspace"));
-        let given = Process::of(&config(), None, &words(&["x"]), Vec::new()).unwrap();
+        let given = Process::of(&config(), Wanted::Own, &words(&["x"]), Vec::new()).unwrap();
         assert_eq!(given.arguments, ["/cnb/process/web", "x"]);
     }
 
     #[test]
     fn a_process_type_is_one_that_the_image_has() {
-        let worker = Process::of(&config(), Some("worker"), &[], Vec::new()).unwrap();
+        let worker = Process::of(&config(), Wanted::Type("worker"), &[], Vec::new()).unwrap();
         assert_eq!(worker.arguments, ["/cnb/process/worker"]);
-        let error = Process::of(&config(), Some("wroker"), &[], Vec::new()).unwrap_err();
+        let error = Process::of(&config(), Wanted::Type("wroker"), &[], Vec::new()).unwrap_err();
         assert_eq!(
             error.to_string(),
             "the image has no process type `wroker`; it has web, worker"
         );
         let empty = ImageConfig::empty("linux", "amd64");
         assert_eq!(
-            Process::of(&empty, None, &[], Vec::new()),
+            Process::of(&empty, Wanted::Own, &[], Vec::new()),
             Err(ProcessError::Nothing)
         );
+    }
+
+    #[test]
+    fn a_program_takes_the_place_of_entrypoint_and_default_arguments() {
+        let of = |program, arguments| {
+            Process::of(&config(), Wanted::Program(program), &words(arguments), Vec::new())
+                .map(|process| process.arguments)
+        };
+        assert_eq!(of("sh", &[]), Ok(words(&["sh"])));
+        assert_eq!(of("sh", &["-c", "true"]), Ok(words(&["sh", "-c", "true"])));
+        assert_eq!(of("", &["ls"]), Ok(words(&["ls"])));
+        assert_eq!(of("", &[]), Err(ProcessError::Nothing));
     }
 
     #[test]
@@ -230,7 +255,7 @@ mod tests {
             ("A".to_owned(), "2".to_owned()),
             ("HOME".to_owned(), "/h".to_owned()),
         ];
-        let process = Process::of(&config(), None, &[], variables).unwrap();
+        let process = Process::of(&config(), Wanted::Own, &[], variables).unwrap();
         assert_eq!(
             (process.variable("A"), process.variable("PATH")),
             (Some("2"), Some("/cnb/process:/bin"))
@@ -245,7 +270,7 @@ mod tests {
 
     #[test]
     fn a_program_without_a_slash_is_looked_for_in_the_path() {
-        let mut process = Process::of(&config(), None, &[], Vec::new()).unwrap();
+        let mut process = Process::of(&config(), Wanted::Own, &[], Vec::new()).unwrap();
         assert_eq!(process.candidates(), [PathBuf::from("/cnb/process/web")]);
         process.arguments = words(&["sh"]);
         assert_eq!(

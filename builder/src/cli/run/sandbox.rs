@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use crate::cli::failure::CommandError;
 use crate::cli::inspect::image::FoundImage;
+use crate::cli::render;
 use crate::cli::run::layers::Layers;
 use crate::cli::run::layers::PrepareError;
 use crate::cli::run::process::setting;
 use crate::cli::run::user::user_of;
+use crate::cli::run::volume;
 use crate::cli::tools::Toolbox;
 use crate::http::dialler::Dialler;
 use crate::http::dialler::resolver::SystemResolver;
@@ -24,6 +26,7 @@ use crate::network::way_out::WayOut;
 use crate::sandbox;
 use crate::sandbox::directory::JobDirectory;
 use crate::sandbox::native::NativeJob;
+use crate::sandbox::spec::Bind;
 use crate::sandbox::spec::JobSpec;
 use crate::sandbox::spec::LayersState;
 
@@ -49,7 +52,12 @@ pub(super) struct Ready {
 }
 
 /// Starts the sandbox. Must be called on a runtime, since the way out needs one.
-pub(super) fn start(image: &FoundImage, layers: &Layers, toolbox: &Toolbox) -> Result<Ready, CommandError> {
+pub(super) fn start(
+    image: &FoundImage,
+    layers: &Layers,
+    volumes: Vec<Bind>,
+    toolbox: &Toolbox,
+) -> Result<Ready, CommandError> {
     let ground = toolbox.builder.ground;
     let text = |path: &str| {
         let file = layers.file(path)?;
@@ -60,6 +68,9 @@ pub(super) fn start(image: &FoundImage, layers: &Layers, toolbox: &Toolbox) -> R
         .unwrap_or_default();
     let user = user_of(user, &text("etc/passwd")?, &text("etc/group")?)?;
     let home = user.home.display().to_string();
+    for warning in volume::warnings(&volumes, &user, ground) {
+        render::note(&format!("warning: {warning}"));
+    }
 
     let directory = JobDirectory::create(&toolbox.store.root().join("jobs"), "run")?;
     let room = directory.path().to_owned();
@@ -80,7 +91,7 @@ pub(super) fn start(image: &FoundImage, layers: &Layers, toolbox: &Toolbox) -> R
             volatile: true,
         },
         workspace,
-        binds: Vec::new(),
+        binds: volumes,
         user,
         limits: Limits {
             timeout: TIMEOUT,

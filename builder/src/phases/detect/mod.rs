@@ -167,6 +167,7 @@ fn choose(
         run_target(&sandbox.bases.run.config),
         EXEC_ENV_DEFAULT.to_owned(),
     )?;
+    setting.visitor = tools.visitor.cloned();
     let detected =
         buildpack::detect::choose_group(&sandbox.job, &setting, &library, &order, tools.watcher.as_ref())?;
     sandbox.job.sweep()?;
