@@ -14,6 +14,7 @@ use rustix::process::Rlimit;
 use rustix::thread::UnshareFlags;
 
 use crate::sandbox::init::Init;
+use crate::sandbox::ladder::Walls;
 use crate::sandbox::landlock_rules::restrict;
 use crate::sandbox::linux;
 use crate::sandbox::message::Answer;
@@ -67,7 +68,7 @@ fn execute(
         .map(variable)
         .collect::<Result<Vec<_>, _>>()?;
 
-    if run.apart {
+    if run.apart && init.start.walls == Walls::Namespaces {
         linux::unshare(UnshareFlags::NEWNET).step(|| "leave the machine's network".to_owned())?;
         network_namespace::start_loopback()?;
     }
@@ -83,7 +84,7 @@ fn execute(
         RunInput::Terminal { size } => terminal::connect(size, answer)?,
         RunInput::Nothing | RunInput::Pipe => connect(streams).step(|| "connect the outputs".to_owned())?,
     }
-    restrict(&init.start)?;
+    restrict(&init.start, run.apart)?;
     linux::close_descriptors_on_exec().step(|| "close descriptors".to_owned())?;
     rustix::process::chdir(run.working_directory.as_os_str())
         .step(|| format!("enter `{}`", run.working_directory.display()))?;

@@ -20,14 +20,14 @@ use rustix::fs::OFlags;
 use crate::oci::removal;
 use crate::sandbox::cgroup;
 use crate::sandbox::chroot::leftovers;
-use crate::sandbox::chroot::tenancy;
+use crate::sandbox::chroot::leftovers::Mark;
 use crate::sandbox::error::SandboxError;
 
 /// Holds creation and the janitor apart: a directory is never seen without its lock taken.
 const JANITOR_LOCK: &str = ".lock";
 const JOB_LOCK: &str = "lock";
 const CGROUPS: &str = "cgroups";
-const USER: &str = "user";
+const MARK: &str = "mark";
 /// Where the locks of id ranges are.
 pub(crate) const RANGES: &str = ".ranges";
 
@@ -148,17 +148,23 @@ pub(crate) fn record_cgroups(job_directory: &Path, cgroups: &[PathBuf]) -> io::R
     Ok(())
 }
 
-/// Writes down the user of a job without a process namespace, before anything runs as that user.
-pub(crate) fn record_user(job_directory: &Path, user: u32) -> io::Result<()> {
-    fs::write(job_directory.join(USER), user.to_string())
+/// Writes down how the processes of a job without a process namespace are known, before there are any.
+pub(crate) fn record_mark(job_directory: &Path, mark: Mark) -> io::Result<()> {
+    fs::write(job_directory.join(MARK), format!("{} {}", mark.user, mark.group))
+}
+
+fn recorded_mark(job_directory: &Path) -> Option<Mark> {
+    let text = fs::read_to_string(job_directory.join(MARK)).ok()?;
+    let (user, group) = text.split_once(' ')?;
+    Some(Mark {
+        user: user.parse().ok()?,
+        group: group.parse().ok()?,
+    })
 }
 
 fn remove_directory(directory: &Path) -> io::Result<()> {
-    let user = fs::read_to_string(directory.join(USER)).ok();
-    if let Some(user) = user.and_then(|text| text.parse().ok())
-        && tenancy::is_free(user)
-    {
-        leftovers::end_abandoned(user);
+    if let Some(mark) = recorded_mark(directory) {
+        leftovers::end_abandoned(mark);
     }
     let id = directory
         .file_name()

@@ -93,6 +93,9 @@ fn refused_calls(walls: Walls) -> Result<Rules, seccompiler::BackendError> {
         namespaces.into_iter().map(with_flag).collect::<Result<_, _>>()?,
     );
     rules.insert(libc::SYS_socket, refused_sockets(walls)?);
+    if walls == Walls::Chroot {
+        rules.extend(refused_without_namespaces()?);
+    }
     // Typing into a terminal, for one; the kernel looks at the low 32 bits alone.
     let terminal = [libc::TIOCSTI, libc::TIOCLINUX, libc::TIOCSETD];
     let is_request = |request: libc::Ioctl| {
@@ -128,6 +131,15 @@ fn refused_sockets(walls: Walls) -> Result<Vec<SeccompRule>, seccompiler::Backen
         return Ok(vec![none_of(0, &families)?]);
     }
     let mut rules = vec![none_of(0, &families)?];
+    // Landlock looks at TCP alone, and knows no other stream.
+    for family in internet {
+        let is = |argument, operator, value| condition(argument, SeccompCmpArgLen::Dword, operator, value);
+        rules.push(rule(vec![
+            is(0, SeccompCmpOp::Eq, family)?,
+            is(2, SeccompCmpOp::Ne, 0)?,
+            is(2, SeccompCmpOp::Ne, number(libc::IPPROTO_TCP))?,
+        ])?);
+    }
     let others = [
         libc::SOCK_DGRAM,
         libc::SOCK_RAW,
@@ -147,6 +159,34 @@ fn refused_sockets(walls: Walls) -> Result<Vec<SeccompRule>, seccompiler::Backen
                 )?,
             ])?);
         }
+    }
+    Ok(rules)
+}
+
+/// What namespaces would hold: memory, semaphores and queues that outlive the job, and connections that are made while
+/// sending, at which Landlock does not look.
+fn refused_without_namespaces() -> Result<Rules, seccompiler::BackendError> {
+    let mut rules: Rules = [
+        libc::SYS_shmget,
+        libc::SYS_semget,
+        libc::SYS_msgget,
+        libc::SYS_mq_open,
+    ]
+    .map(|call| (call, Vec::new()))
+    .into();
+    for (call, flags) in [
+        (libc::SYS_sendto, 3),
+        (libc::SYS_sendmsg, 2),
+        (libc::SYS_sendmmsg, 3),
+    ] {
+        let fast_open = u64::from(libc::MSG_FASTOPEN.unsigned_abs());
+        let is_fast_open = condition(
+            flags,
+            SeccompCmpArgLen::Dword,
+            SeccompCmpOp::MaskedEq(fast_open),
+            fast_open,
+        )?;
+        rules.insert(call, vec![rule(vec![is_fast_open])?]);
     }
     Ok(rules)
 }

@@ -1,6 +1,7 @@
 //! PID 1 of a job: it builds the root file system, then starts commands and file processes on request and reaps them.
 //!
-//! It has every capability of the job's user namespace and no other, is not dumpable, and dies with the monitor.
+//! It has every capability of the job's user namespace and no other, is not dumpable, and dies with the monitor. On the
+//! rung without namespaces it is a process among the machine's, and ends the job before it ends with the monitor.
 
 use std::collections::HashMap;
 use std::os::fd::AsFd;
@@ -121,7 +122,7 @@ fn prepare(start: &Start, setup: &Socket) -> Result<Prepared, StepError> {
         return Ok(Prepared {
             layers: None,
             sockets: Vec::new(),
-            notes: landlock_rules::missing_for_connections(),
+            notes: landlock_rules::missing(),
         });
     }
     let mounts = JobMounts::of(start, received)
@@ -253,8 +254,14 @@ impl Server {
                 reply(&answer, &Answer::Done);
             }
             Request::Sweep => {
-                self.sweep();
-                reply(&answer, &Answer::Done);
+                let answered = if self.sweep() {
+                    Answer::Done
+                } else {
+                    Answer::Failed {
+                        why: "processes of the step do not end".to_owned(),
+                    }
+                };
+                reply(&answer, &answered);
             }
             Request::AttachLayers => reply(&answer, &self.attach_layers()),
             Request::ShowSecrets { folder, files } => {
@@ -298,7 +305,8 @@ impl Server {
         }
     }
 
-    fn sweep(&mut self) {
+    /// Whether nothing is left.
+    fn sweep(&mut self) -> bool {
         if self.init.start.walls == Walls::Chroot {
             return self.sweep_user();
         }
@@ -309,22 +317,25 @@ impl Server {
         {
             self.tell_end(pid, status);
         }
+        true
     }
 
     /// All processes of the job's user are children of this one, sooner or later, and nobody else is one.
-    fn sweep_user(&mut self) {
+    fn sweep_user(&mut self) -> bool {
         for _ in 0..SWEEP_TRIES_MAX {
-            // Who cannot become the user has started nothing as that user.
-            drop(leftovers::kill_all_of(self.init.start.uid));
+            if leftovers::kill_all_of(self.init.start.uid).is_err() {
+                return false;
+            }
             loop {
                 match rustix::process::wait(WaitOptions::NOHANG) {
                     Ok(Some((pid, status))) => self.tell_end(pid, status),
                     Ok(None) => break,
-                    Err(_) => return,
+                    Err(_) => return true,
                 }
             }
             std::thread::sleep(Duration::from_millis(1));
         }
+        false
     }
 
     fn tell_end(&mut self, pid: Pid, status: WaitStatus) {

@@ -38,9 +38,11 @@ const WRITABLE: [&str; 8] = [
 
 /// Restricts this process for ever. Of one id the write list is demanded: without it the image's own files would be the
 /// job's to change.
-pub(crate) fn restrict(start: &Start) -> Result<(), StepError> {
+///
+/// `apart`: it may not even connect to the worker's proxy.
+pub(crate) fn restrict(start: &Start, apart: bool) -> Result<(), StepError> {
     if start.walls == Walls::Chroot {
-        return stay_in_the_folder(start);
+        return stay_in_the_folder(start.proxy_port.filter(|_| !apart));
     }
     if has_write_list(start) {
         return allow_writing_to(start);
@@ -53,15 +55,15 @@ pub(crate) fn restrict(start: &Start) -> Result<(), StepError> {
 }
 
 /// Nothing outside the root, whoever would get there, and no connection but to the worker's proxy. As far as the kernel
-/// can; what it cannot, [`missing_for_connections`] tells.
-fn stay_in_the_folder(start: &Start) -> Result<(), StepError> {
+/// can; what it cannot, [`missing`] tells.
+fn stay_in_the_folder(proxy_port: Option<u16>) -> Result<(), StepError> {
     let failed = |why: String| StepError {
         step: "keep the job in its folder (Landlock)".to_owned(),
         why,
         number: None,
     };
     let root = PathFd::new("/").map_err(|error| failed(error.to_string()))?;
-    folder_and_proxy(root, start.proxy_port)
+    folder_and_proxy(root, proxy_port)
         .and_then(RulesetCreated::restrict_self)
         .map(drop)
         .map_err(|error| failed(error.to_string()))
@@ -80,20 +82,31 @@ fn folder_and_proxy(root: PathFd, proxy_port: Option<u16>) -> Result<RulesetCrea
     }
 }
 
-/// What the log is to say where Landlock cannot hold connections.
-pub(crate) fn missing_for_connections() -> Vec<String> {
-    let tried = Ruleset::default()
-        .set_compatibility(CompatLevel::HardRequirement)
+/// What the log is to say of what Landlock cannot hold here, where nothing else does.
+pub(crate) fn missing() -> Vec<String> {
+    let demanded = || Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
+    let connections = demanded()
         .handle_access(AccessNet::ConnectTcp)
         .and_then(Ruleset::create);
-    match tried {
-        Ok(_) => Vec::new(),
-        Err(_) => vec![
+    let scopes = demanded()
+        .scope(Scope::AbstractUnixSocket | Scope::Signal)
+        .and_then(Ruleset::create);
+    let mut missing = Vec::new();
+    if connections.is_err() {
+        missing.push(
             "this kernel cannot hold a job's connections (Landlock, Linux 6.7): without a network namespace it can \
              connect to whatever this machine can"
                 .to_owned(),
-        ],
+        );
     }
+    if scopes.is_err() {
+        missing.push(
+            "this kernel cannot hold a job's signals and abstract sockets (Landlock, Linux 6.12): without namespaces it \
+             reaches processes of its own user number, and services that listen on such sockets"
+                .to_owned(),
+        );
+    }
+    missing
 }
 
 /// The write list alone, for processes of file calls.

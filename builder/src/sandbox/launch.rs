@@ -19,6 +19,7 @@ use rustix::net::SocketType;
 
 use crate::sandbox::certificates;
 use crate::sandbox::chroot::layout;
+use crate::sandbox::chroot::leftovers::Mark;
 use crate::sandbox::chroot::tenancy;
 use crate::sandbox::directory;
 use crate::sandbox::error::SandboxError;
@@ -140,7 +141,8 @@ pub(crate) fn launch(spec: &JobSpec) -> Result<Launched, SandboxError> {
 fn take_user(spec: &JobSpec) -> Result<OwnedFd, SandboxError> {
     let held = tenancy::take(spec.user.uid).map_err(failure_of_step)?;
     let directory = spec.directory.path();
-    directory::record_user(directory, spec.user.uid).map_err(start_error_at("write into", directory))?;
+    let mark = Mark::of(spec.user.uid, spec.directory.id());
+    directory::record_mark(directory, mark).map_err(start_error_at("write into", directory))?;
     Ok(held)
 }
 
@@ -240,6 +242,8 @@ fn start_message(spec: &JobSpec, ids: Ids) -> Start {
         proc: spec.ground.proc,
         trees: spec.ground.trees,
         walls: spec.ground.walls,
+        mark: (spec.ground.walls == Walls::Chroot)
+            .then(|| Mark::of(spec.user.uid, spec.directory.id()).group),
         root_layers: stacked(&spec.root_layers),
         layers_lowers: stacked(&spec.layers.lowers),
         layers_directory: spec.layers.directory.clone().into(),

@@ -94,10 +94,10 @@ pub(crate) fn fork() -> io::Result<Forked<Pid>> {
     // SAFETY: the callers (start of main, init) have one thread, so the child may use everything.
     match unsafe { libc::fork() } {
         0 => Ok(Forked::Child),
-        pid => Pid::from_raw(pid)
-            .filter(|_| pid > 0)
+        pid if pid > 0 => Pid::from_raw(pid)
             .map(Forked::Parent)
-            .ok_or_else(io::Error::last_os_error),
+            .ok_or_else(|| io::Error::other("no pid")),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 
@@ -226,10 +226,11 @@ pub(crate) fn reset_signals() {
     }
 }
 
-/// Kills every process of this PID namespace but the caller; for PID 1.
+/// Sends KILL to every process that the caller may signal, but not to itself: for PID 1 of a namespace, all of that
+/// namespace; for who became another user, all of that user's.
 #[expect(unsafe_code, reason = "kill(-1) has no safe wrapper")]
 pub(crate) fn kill_all_others() {
-    // SAFETY: kill has no preconditions; PID 1 of a namespace reaches only processes of its namespace.
+    // SAFETY: kill has no preconditions.
     unsafe {
         libc::kill(-1, libc::SIGKILL);
     }

@@ -22,6 +22,8 @@ pub(crate) struct Start {
     pub(crate) proc: Proc,
     pub(crate) trees: Trees,
     pub(crate) walls: Walls,
+    /// A group that marks the job's processes, where nothing else tells them from the machine's.
+    pub(crate) mark: Option<u32>,
     /// None where the trees are copies, which lie in the job's folder then.
     pub(crate) root_layers: Vec<OsString>,
     pub(crate) layers_lowers: Vec<OsString>,

@@ -286,7 +286,7 @@ fn fork_watched() -> std::io::Result<Forked<(Pid, OwnedFd)>> {
 /// Ends what init has left, which was killed before it could.
 fn end_orphans(user: u32) {
     for _ in 0..ORPHAN_TRIES_MAX {
-        // Who cannot become the user has started nothing as that user.
+        // Nothing more can be done here; what stays is ended by whoever removes the job's directory.
         drop(leftovers::kill_all_of(user));
         loop {
             match rustix::process::wait(WaitOptions::NOHANG) {

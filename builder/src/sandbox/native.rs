@@ -102,7 +102,7 @@ impl NativeJob {
     pub fn start(spec: JobSpec) -> Result<Self, SandboxError> {
         let deadline = Instant::now() + spec.limits.timeout;
         let launched = launch::launch(&spec)?;
-        let has_host_network = spec.network == Network::Host;
+        let begins_apart = matches!(spec.network, Network::Host | Network::Proxy { .. });
         let limits_in_force = launched.limits.join(", ");
         Ok(Self {
             shared: Arc::new(Shared {
@@ -123,7 +123,7 @@ impl NativeJob {
             grace: spec.grace,
             deadline,
             turns: Turns::default(),
-            apart: AtomicBool::new(has_host_network),
+            apart: AtomicBool::new(begins_apart),
         })
     }
 
@@ -147,8 +147,9 @@ impl NativeJob {
         lock(&self.sockets).take()
     }
 
-    /// Lets commands that start from now on use the machine's network, in a job with [`Network::Host`].
-    pub fn open_host_network(&self) {
+    /// Lets commands that start from now on use the machine's network in a job with [`Network::Host`], the worker's proxy
+    /// in one with [`Network::Proxy`].
+    pub fn open_network(&self) {
         self.apart.store(false, Ordering::SeqCst);
     }
 
@@ -316,6 +317,12 @@ impl Job for NativeJob {
     }
 
     fn show_secrets(&self, folder: &Path, files: &[(&Path, &[u8])]) -> Result<(), JobError> {
+        // A mount there would be the machine's own, and stay when this process is killed.
+        if lock(&self.layers).is_some() {
+            return Err(JobError::Secrets {
+                why: "this rung has no mounts of its own".to_owned(),
+            });
+        }
         secret_mount::show(self, folder, files)
     }
 

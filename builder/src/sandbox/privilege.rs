@@ -23,7 +23,7 @@ pub(crate) fn become_user(start: &Start) -> io::Result<()> {
     match start.ids {
         Ids::Mapped(_) | Ids::Outer => {
             drop_capabilities_for_ever(CapabilitySet::empty())?;
-            change_ids(start.uid, start.gid)?;
+            change_ids(start.uid, start.gid, start.mark)?;
         }
         // The one id gets the user's number in a namespace of its own.
         Ids::Single => {
@@ -39,7 +39,7 @@ pub(crate) fn become_user(start: &Start) -> io::Result<()> {
 pub(crate) fn become_user_for_files(start: &Start) -> io::Result<()> {
     drop_capabilities_for_ever(CapabilitySet::empty())?;
     if !matches!(start.ids, Ids::Single) {
-        change_ids(start.uid, start.gid)?;
+        change_ids(start.uid, start.gid, start.mark)?;
     }
     keep_capabilities(CapabilitySet::empty())
 }
@@ -65,7 +65,7 @@ pub(crate) fn become_root(start: &Start) -> Result<(), StepError> {
         | CapabilitySet::SETUID
         | CapabilitySet::NET_BIND_SERVICE;
     drop_capabilities_for_ever(kept)
-        .and_then(|()| change_ids(0, 0))
+        .and_then(|()| change_ids(0, 0, None))
         .map_err(io::Error::from)
         .and_then(|()| keep_capabilities(kept))
         .step(|| "become root of the job".to_owned())
@@ -86,9 +86,10 @@ fn drop_capabilities_for_ever(but: CapabilitySet) -> rustix::io::Result<()> {
     Ok(())
 }
 
-fn change_ids(uid: u32, gid: u32) -> rustix::io::Result<()> {
+fn change_ids(uid: u32, gid: u32, mark: Option<u32>) -> rustix::io::Result<()> {
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
-    rustix::thread::set_thread_groups(&[])?;
+    let groups: Vec<Gid> = mark.into_iter().map(Gid::from_raw).collect();
+    rustix::thread::set_thread_groups(&groups)?;
     rustix::thread::set_thread_res_gid(gid, gid, gid)?;
     rustix::thread::set_thread_res_uid(uid, uid, uid)
 }

@@ -132,7 +132,8 @@ pub enum Network {
     /// Nothing but its own loopback.
     None,
     /// That of the machine, where a job has no network namespace. Its commands may connect to this TCP port alone, at which
-    /// the worker's proxy listens (Linux 6.7), and have no UDP.
+    /// the worker's proxy listens (Linux 6.7), on whichever host, and have no UDP; those that start before
+    /// [`NativeJob::open_network`](crate::sandbox::native::NativeJob::open_network) connect to nothing.
     Proxy {
         /// The proxy's port on loopback.
         port: u16,
@@ -145,7 +146,7 @@ pub enum Network {
         ports: Vec<u16>,
     },
     /// The machine's own network, without a way to refuse anything. Commands that start before
-    /// [`NativeJob::open_host_network`](crate::sandbox::native::NativeJob::open_host_network) have a loopback alone.
+    /// [`NativeJob::open_network`](crate::sandbox::native::NativeJob::open_network) have a loopback alone.
     Host,
 }
 

@@ -103,7 +103,7 @@ pub(super) fn start(
         environment_ca,
         grace: GRACE,
     })?;
-    job.open_host_network();
+    job.open_network();
     let gateway = way_out.open(&job)?;
     Ok(Ready {
         job: Arc::new(job),

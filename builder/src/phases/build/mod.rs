@@ -87,7 +87,7 @@ pub fn run_buildpacks(restored: Restored, tools: &Tools<'_>) -> Result<Finished,
     if let Some(gateway) = &plan.sandbox.gateway {
         gateway.set_policy(tools.builder.network.clone());
     }
-    job.open_host_network();
+    job.open_network();
     let outcome = run_and_write(&plan, tools);
     let refused = refused(plan.sandbox.gateway.take().as_ref(), tools);
     let (built, early) = outcome.map_err(|error| blame_the_policy(error, &refused, tools))?;

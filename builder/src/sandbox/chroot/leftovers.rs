@@ -1,84 +1,114 @@
 //! Ends every process of a job that has no process namespace of its own, by the user that it alone has.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 
-use rustix::process::Gid;
+use rustix::process::DumpableBehavior;
 use rustix::process::Pid;
 use rustix::process::Signal;
 use rustix::process::Uid;
-use rustix::process::WaitOptions;
 
+use crate::sandbox::identity::number_of;
 use crate::sandbox::linux;
-use crate::sandbox::linux::Forked;
+
+/// A number that neither a job nor anybody else has.
+const NOBODYS: u32 = 65_533;
+/// Looks at `/proc` for what a job has left.
+const TRIES_MAX: u32 = 500;
 
 /// Sends KILL to every process of `user`, at once as far as the kernel is concerned: a fork bomb does not outrun it.
-/// Only for a process with one thread that may become that user.
+/// Needs no process of its own, which a job that fills its limit could deny. Only for a process with one thread that is
+/// root.
 pub(crate) fn kill_all_of(user: u32) -> io::Result<()> {
-    let (uid, gid) = (Uid::from_raw(user), Gid::from_raw(user));
-    match linux::fork()? {
-        Forked::Child => {
-            let became = rustix::thread::set_thread_groups(&[])
-                .and_then(|()| rustix::thread::set_thread_res_gid(gid, gid, gid))
-                .and_then(|()| rustix::thread::set_thread_res_uid(uid, uid, uid));
-            // As anybody else this would end the machine's processes.
-            if became.is_ok() && !uid.is_root() && rustix::process::geteuid() == uid {
-                linux::kill_all_others();
-                linux::exit_now(0);
-            }
-            linux::exit_now(1);
+    if user == 0 || user == NOBODYS {
+        return Err(io::Error::other("that user's processes are not a job's alone"));
+    }
+    let (user, nobodys, root) = (Uid::from_raw(user), Uid::from_raw(NOBODYS), Uid::ROOT);
+    // Signals go to those whose number is the sender's effective or real one, so neither may be root's. The job may not
+    // signal this process meanwhile, since neither its real nor its saved number is the job's.
+    rustix::thread::set_thread_res_uid(nobodys, user, root)?;
+    linux::kill_all_others();
+    rustix::thread::set_thread_res_uid(root, root, root)?;
+    // Changing ids may have set it.
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    Ok(())
+}
+
+/// Who a job's processes are: its user, and a group that no other job has and that no process can give up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Mark {
+    /// The user.
+    pub(crate) user: u32,
+    /// The supplementary group.
+    pub(crate) group: u32,
+}
+
+impl Mark {
+    /// For the job with this id. The numbers are of those that systemd keeps for services that have no account.
+    pub(crate) fn of(user: u32, job: &str) -> Self {
+        const FIRST: u32 = 61_184;
+        const COUNT: u64 = 4_336;
+        let offset = u32::try_from(number_of(OsStr::new(job)) % COUNT).unwrap_or(0);
+        Self {
+            user,
+            group: FIRST + offset,
         }
-        Forked::Parent(child) => {
-            rustix::io::retry_on_intr(|| rustix::process::waitpid(Some(child), WaitOptions::empty()))?;
-            Ok(())
+    }
+}
+
+/// The first process of `user`, if there is one.
+pub(crate) fn first_of(user: u32) -> Option<Pid> {
+    processes().find_map(|(process, status)| (owner_of(&status) == Some(user)).then_some(process))
+}
+
+/// Ends what a job has left whose monitor and init were killed both, until nothing of it was seen for a while.
+pub(crate) fn end_abandoned(mark: Mark) {
+    const QUIET: u32 = 5;
+    let mut quiet = 0;
+    for _ in 0..TRIES_MAX {
+        let mut seen = false;
+        for (process, _) in processes().filter(|(_, status)| is_marked(status, mark)) {
+            seen = true;
+            // Gone already is as good.
+            let _ = rustix::process::kill_process(process, Signal::KILL);
+        }
+        quiet = if seen { 0 } else { quiet + 1 };
+        if quiet == QUIET {
+            return;
         }
     }
 }
 
-/// What the user has of processes: those that carry a job's filters, and others.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Owned {
-    /// Of a job: they can gain no privilege and are filtered.
-    pub(crate) of_jobs: Vec<Pid>,
-    /// Anybody's.
-    pub(crate) others: Vec<Pid>,
+/// Every process that lives, with its `/proc/PID/status`.
+fn processes() -> impl Iterator<Item = (Pid, String)> {
+    fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| {
+            let process = Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)?;
+            let status = fs::read_to_string(entry.path().join("status")).ok()?;
+            let is_dead = field(&status, "State:").starts_with(['Z', 'X']);
+            (!is_dead).then_some((process, status))
+        })
 }
 
-/// Looks through `/proc`.
-pub(crate) fn owned_by(user: u32) -> Owned {
-    let mut owned = Owned::default();
-    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let number = entry.file_name().to_str().and_then(|name| name.parse().ok());
-        let Some(process) = number.and_then(Pid::from_raw) else {
-            continue;
-        };
-        let status = fs::read_to_string(entry.path().join("status")).unwrap_or_default();
-        match kind_of(&status, user) {
-            Some(true) => owned.of_jobs.push(process),
-            Some(false) => owned.others.push(process),
-            None => {}
-        }
-    }
-    owned
+fn owner_of(status: &str) -> Option<u32> {
+    field(status, "Uid:").split_whitespace().next()?.parse().ok()
 }
 
-/// Whether a process of `user` is a job's, by its `/proc/PID/status`; none if it is somebody else's or has ended.
-fn kind_of(status: &str, user: u32) -> Option<bool> {
-    let field = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name));
-        line.map(str::trim).unwrap_or_default()
-    };
-    let is_dead = field("State:").starts_with(['Z', 'X']);
-    let owner: Option<u32> = field("Uid:").split_whitespace().next()?.parse().ok();
-    (owner == Some(user) && !is_dead).then(|| field("NoNewPrivs:") == "1" && field("Seccomp:") == "2")
+fn is_marked(status: &str, mark: Mark) -> bool {
+    let group = mark.group.to_string();
+    owner_of(status) == Some(mark.user)
+        && field(status, "Groups:")
+            .split_whitespace()
+            .any(|one| one == group)
 }
 
-/// Ends what a job has left whose monitor and init were killed both.
-pub(crate) fn end_abandoned(user: u32) {
-    for process in owned_by(user).of_jobs {
-        // Gone already is as good.
-        let _ = rustix::process::kill_process(process, Signal::KILL);
-    }
+fn field<'a>(status: &'a str, name: &str) -> &'a str {
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    line.map(str::trim).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -87,21 +117,29 @@ mod tests {
 
     #[test]
     fn a_jobs_processes_are_told_from_others_of_the_same_number() {
-        let status = |owner: u32, state: &str, privileges: u32, filter: u32| {
+        let mark = Mark::of(1000, "build-1-2");
+        let status = |owner: u32, groups: &str| {
             format!(
-                "Name:\tx\nState:\t{state}\nUid:\t{owner}\t{owner}\t{owner}\t{owner}\nNoNewPrivs:\t{privileges}\n\
-                 Seccomp:\t{filter}\n"
+                "Name:\tx\nState:\tS (sleeping)\nUid:\t{owner}\t{owner}\t{owner}\t{owner}\nGroups:\t{groups} \n"
             )
         };
-        for (text, expected) in [
-            (status(1000, "S (sleeping)", 1, 2), Some(true)),
-            (status(1000, "R (running)", 1, 0), Some(false)),
-            (status(1000, "R (running)", 0, 2), Some(false)),
-            (status(1000, "Z (zombie)", 1, 2), None),
-            (status(1001, "S (sleeping)", 1, 2), None),
-            (String::new(), None),
+        let own = mark.group.to_string();
+        assert!(is_marked(&status(1000, &own), mark));
+        assert!(is_marked(&status(1000, &format!("4 {own}")), mark));
+        for (owner, groups) in [
+            (1000, "4 27"),
+            (1000, ""),
+            (1001, own.as_str()),
+            (1000, &format!("1{own}")),
         ] {
-            assert_eq!(kind_of(&text, 1000), expected, "{text}");
+            assert!(!is_marked(&status(owner, groups), mark), "{owner} {groups}");
         }
+        assert!(!is_marked("", mark));
+        assert_ne!(mark, Mark::of(1000, "build-1-3"));
+    }
+
+    #[test]
+    fn of_root_nobody_is_ended() {
+        assert!(kill_all_of(0).is_err());
     }
 }

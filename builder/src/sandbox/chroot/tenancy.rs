@@ -15,14 +15,11 @@ use crate::sandbox::step::StepError;
 /// The step's name when somebody else has the user.
 pub(crate) const TAKE_USER: &str = "have a user for the job alone";
 
-/// Takes `user` for as long as the socket is open, for the whole machine or container. What a killed job has left of
-/// processes is ended; others of this user are nobody's to end.
+/// Takes `user` for as long as the socket is open, for the whole machine or container. Nobody's processes are ended here:
+/// those that a killed job has left, the janitor knows.
 pub(crate) fn take(user: u32) -> Result<OwnedFd, StepError> {
-    let step = || TAKE_USER.to_owned();
-    let held = hold(user).step(step)?;
-    leftovers::end_abandoned(user);
-    let others = leftovers::owned_by(user).others;
-    match others.first() {
+    let held = hold(user).step(|| TAKE_USER.to_owned())?;
+    match leftovers::first_of(user) {
         None => Ok(held),
         Some(process) => Err(StepError {
             step: TAKE_USER.to_owned(),
@@ -30,11 +27,6 @@ pub(crate) fn take(user: u32) -> Result<OwnedFd, StepError> {
             number: None,
         }),
     }
-}
-
-/// Whether no job has `user` now.
-pub(crate) fn is_free(user: u32) -> bool {
-    hold(user).is_ok()
 }
 
 /// An abstract socket's name is there as long as somebody holds it open, and nobody can remove it.
@@ -54,9 +46,8 @@ mod tests {
     fn a_user_is_had_by_one_at_a_time() {
         const NOBODY_HAS_IT: u32 = 3_917_003;
         let held = take(NOBODY_HAS_IT).unwrap();
-        assert!(!is_free(NOBODY_HAS_IT));
         assert!(take(NOBODY_HAS_IT).is_err());
         drop(held);
-        assert!(is_free(NOBODY_HAS_IT));
+        assert!(take(NOBODY_HAS_IT).is_ok());
     }
 }

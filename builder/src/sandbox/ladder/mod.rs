@@ -182,8 +182,13 @@ pub fn choose(climbed: &Climbed, choice: RungChoice) -> Result<Ground, SandboxEr
         }
         None => best,
     };
-    match choice.minimum {
-        Some(minimum) if ground.rung() < minimum => Err(forbidden(
+    match (choice.minimum, choice.exactly) {
+        (Some(minimum), Some(rung)) if rung < minimum => Err(SandboxError::Forbidden {
+            what: format!("the rung `{rung}` that was asked for"),
+            why: format!("it is below the configured minimum, `{minimum}`"),
+            cure: "leave `--sandbox` out, or lower `[sandbox] minimum`".to_owned(),
+        }),
+        (Some(minimum), None) if ground.rung() < minimum => Err(forbidden(
             climbed,
             &format!(
                 "at least the rung `{minimum}`, and the best to be had is `{}`",
