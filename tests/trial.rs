@@ -378,7 +378,7 @@ fn a_shell_opens_where_a_build_step_has_failed() {
     assert_eq!(run.code, Some(51), "{run:?}");
     assert!(run.stdout.contains("bin/build exited with code 7"), "{run:?}");
     assert!(run.stdout.contains("/dev/pts/0"), "{run:?}");
-    assert!(run.stdout.contains("code: buildpack_failed"), "{run:?}");
+    assert!(run.stdout.contains("buildpack_failed\r\n"), "{run:?}");
     assert!(terminal.is_usual(), "raw mode was left on: {run:?}");
 }
 

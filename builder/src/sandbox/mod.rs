@@ -14,6 +14,7 @@ pub mod subordinate_ids;
 pub mod directory;
 pub mod spec;
 pub mod native;
+pub mod kill_handle;
 pub mod monitor;
 pub mod inventory;
 pub mod kernel_settings;

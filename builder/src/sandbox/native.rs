@@ -36,6 +36,8 @@ use crate::sandbox::job::Entry;
 use crate::sandbox::job::Job;
 use crate::sandbox::job::JobError;
 use crate::sandbox::job::Output;
+use crate::sandbox::kill_handle::KillHandle;
+use crate::sandbox::kill_handle::Shared;
 use crate::sandbox::ladder::Walls;
 use crate::sandbox::launch;
 use crate::sandbox::message::Answer;
@@ -79,24 +81,6 @@ pub struct NativeJob {
     apart: AtomicBool,
 }
 
-/// What a [`KillHandle`] shares with its job.
-pub(crate) struct Shared {
-    control: Socket,
-    cancelled: AtomicBool,
-}
-
-/// Kills a job from another thread.
-#[derive(Clone)]
-pub struct KillHandle(Arc<Shared>);
-
-impl KillHandle {
-    /// Kills everything inside at once; what is running returns [`Exit::Cancelled`].
-    pub fn kill(&self) {
-        self.0.cancelled.store(true, Ordering::SeqCst);
-        self.0.control.shut_down();
-    }
-}
-
 impl NativeJob {
     /// Starts a job; its wall clock begins.
     pub fn start(spec: JobSpec) -> Result<Self, SandboxError> {
@@ -105,10 +89,7 @@ impl NativeJob {
         let begins_apart = matches!(spec.network, Network::Host | Network::Proxy { .. });
         let limits_in_force = launched.limits.join(", ");
         Ok(Self {
-            shared: Arc::new(Shared {
-                control: launched.control,
-                cancelled: AtomicBool::new(false),
-            }),
+            shared: Arc::new(Shared::new(launched.control)),
             requests: launched.requests,
             monitor: Mutex::new(launched.monitor),
             sockets: Mutex::new(launched.sockets),
@@ -159,7 +140,7 @@ impl NativeJob {
 
     /// Kills the job from another thread.
     pub fn kill_handle(&self) -> KillHandle {
-        KillHandle(Arc::clone(&self.shared))
+        KillHandle::new(&self.shared)
     }
 
     /// A TCP connection to a port on the job's own loopback.
@@ -214,7 +195,7 @@ impl NativeJob {
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
-        self.shared.cancelled.load(Ordering::SeqCst)
+        self.shared.is_cancelled()
     }
 
     /// How many of the job's processes the kernel has killed for memory until now.

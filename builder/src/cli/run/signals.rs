@@ -14,7 +14,7 @@ use crate::cli::interrupt;
 use crate::cli::terminal;
 use crate::sandbox::attachment::Control;
 use crate::sandbox::attachment::Controls;
-use crate::sandbox::native::KillHandle;
+use crate::sandbox::kill_handle::KillHandle;
 
 /// Between TERM and KILL.
 const GRACE: Duration = Duration::from_secs(10);
