@@ -55,15 +55,19 @@ impl PartialEq for Lease {
     }
 }
 
+/// How the names of folders end that are not whole yet.
+const UNFINISHED: &str = ".partial";
+
 /// A folder that is not whole yet; removed when it is dropped.
 pub(super) struct Unfinished(PathBuf);
 
 impl Unfinished {
+    /// The caller alone makes bases, so whatever is unfinished there was left by one that was killed.
     pub(super) fn beside(folder: &Path) -> Result<Self, BaseError> {
+        let bases = folder.parent().unwrap_or(folder);
+        remove_unfinished(bases).map_err(BaseError::file("clean", bases))?;
         let name = folder.file_name().unwrap_or_default().to_string_lossy();
-        let path = folder.with_file_name(format!(".{name}.{}.partial", std::process::id()));
-        // A process of the same number may have died here.
-        removal::remove(&path).map_err(BaseError::file("remove", &path))?;
+        let path = folder.with_file_name(format!(".{name}.{}{UNFINISHED}", std::process::id()));
         fs::create_dir_all(&path).map_err(BaseError::file("make", &path))?;
         Ok(Self(path))
     }
@@ -97,6 +101,20 @@ impl Drop for Unfinished {
     }
 }
 
+fn remove_unfinished(bases: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(bases) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().ends_with(UNFINISHED) {
+            removal::remove(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// Removes the bases that were put aside and that nobody uses any more.
 fn remove_unused(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
@@ -123,6 +141,16 @@ mod tests {
         let unfinished = Unfinished::beside(folder).unwrap();
         fs::write(unfinished.path().join("file"), content).unwrap();
         unfinished.keep_as(folder).unwrap()
+    }
+
+    #[test]
+    fn what_a_killed_process_began_is_removed_by_the_next() {
+        let holder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(holder.path().join(".run.77.partial/fs")).unwrap();
+        drop(make(&holder.path().join("run"), "whole"));
+        let names = fs::read_dir(holder.path()).unwrap();
+        let names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["run"]);
     }
 
     #[test]

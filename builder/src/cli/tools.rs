@@ -94,8 +94,12 @@ impl Toolbox {
         })
     }
 
-    /// Removes what builds have left: killed ones (their locks are free) at once, discarded trees beside the command.
+    /// Removes what builds have left: killed ones (their locks are free) at once, discarded trees beside the command. What
+    /// they have left of pending trees is discarded first, and so goes with the rest.
     pub fn clean_up(&self) {
+        if let Err(error) = self.store.sweep() {
+            tracing::warn!(%error, "cannot remove what killed builds have left in the store");
+        }
         let store = self.store.clone();
         std::thread::spawn(move || {
             if let Err(error) = store.empty_trash() {

@@ -20,6 +20,8 @@ use crate::oci::manifest::IndexEntry;
 use crate::oci::manifest::ManifestError;
 use crate::oci::manifest::Platform;
 use crate::oci::manifest::REFERENCE_NAME;
+use crate::oci::temporary;
+use crate::oci::temporary::TEMPORARY_PREFIX;
 use crate::oci::temporary::TemporaryFile;
 use crate::oci::temporary::write_atomically;
 
@@ -122,6 +124,10 @@ impl Layout {
         Self::check_place(root)?;
         let blobs = root.join("blobs/sha256");
         fs::create_dir_all(&blobs).map_err(failed("make", &blobs))?;
+        // What a killed process has left.
+        for folder in [root, &blobs] {
+            temporary::sweep(folder).map_err(failed("clean", folder))?;
+        }
         if root.join("oci-layout").exists() {
             return Self::open(root);
         }
@@ -320,13 +326,17 @@ fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Layout
 
 /// Whether a folder has contents and none of a layout. One whose first write broke off has `blobs`.
 fn holds_something_else(root: &Path) -> bool {
-    let Ok(mut entries) = fs::read_dir(root) else {
+    let Ok(entries) = fs::read_dir(root) else {
         return false;
     };
+    // Whoever was killed before there was more has left one of these.
+    let is_temporary =
+        |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(TEMPORARY_PREFIX);
+    let mut others = entries.flatten().filter(|entry| !is_temporary(entry));
     let is_begun = ["oci-layout", "index.json", "blobs"]
         .iter()
         .any(|name| root.join(name).exists());
-    !is_begun && entries.next().is_some()
+    !is_begun && others.next().is_some()
 }
 
 #[cfg(test)]
@@ -343,5 +353,26 @@ mod tests {
         fs::remove_file(folder.path().join("notes")).unwrap();
         Layout::open_or_create(folder.path()).unwrap();
         Layout::open_or_create(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn what_a_killed_process_began_is_gone_on_with() {
+        let folder = tempfile::tempdir().unwrap();
+        let temporary = |place: &str| {
+            let file = folder.path().join(place).join(".tmp-77-1");
+            fs::write(&file, "half").unwrap();
+            file
+        };
+        // Each is one step further.
+        let first = temporary("");
+        Layout::open_or_create(folder.path()).unwrap();
+        fs::remove_file(folder.path().join("oci-layout")).unwrap();
+        let second = temporary("blobs/sha256");
+        Layout::open_or_create(folder.path()).unwrap();
+        fs::remove_file(folder.path().join("oci-layout")).unwrap();
+        fs::remove_file(folder.path().join("index.json")).unwrap();
+        Layout::open_or_create(folder.path()).unwrap();
+        assert!(!first.exists() && !second.exists());
+        Layout::open(folder.path()).unwrap();
     }
 }

@@ -1,15 +1,25 @@
-//! Files that are written under a temporary name, and vanish unless they are given their own.
+//! Files that are written under a temporary name, and vanish unless they are given their own. As long as somebody writes
+//! one it is locked, so that what a killed process has left can be told from it, whatever container that ran in.
 
 use std::fs;
 use std::fs::File;
 use std::fs::OpenOptions;
 use std::io;
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
+
+use rustix::fs::FlockOperation;
+use rustix::fs::Mode;
+use rustix::fs::OFlags;
+use rustix::fs::flock;
+use rustix::io::Errno;
+
+use crate::oci::removal;
 
 /// What the names of temporary files and folders begin with.
 pub const TEMPORARY_PREFIX: &str = ".tmp-";
@@ -20,6 +30,8 @@ static NUMBER: AtomicU64 = AtomicU64::new(0);
 #[derive(Debug)]
 pub struct TemporaryFile {
     path: Option<PathBuf>,
+    /// Shares the lock with whoever writes.
+    _lock: File,
 }
 
 impl TemporaryFile {
@@ -34,7 +46,12 @@ impl TemporaryFile {
                 .mode(0o600)
                 .open(&path);
             match opened {
-                Ok(file) => return Ok((file, Self { path: Some(path) })),
+                Ok(file) if is_ours(&file)? => {
+                    let lock = file.try_clone()?;
+                    let path = Some(path);
+                    return Ok((file, Self { path, _lock: lock }));
+                }
+                Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
             }
@@ -67,6 +84,7 @@ impl Drop for TemporaryFile {
 #[derive(Debug)]
 pub struct TemporaryFolder {
     path: Option<PathBuf>,
+    _lock: File,
 }
 
 impl TemporaryFolder {
@@ -75,8 +93,14 @@ impl TemporaryFolder {
     pub fn create(directory: &Path) -> io::Result<Self> {
         loop {
             let path = temporary_path(directory);
-            match fs::create_dir(&path) {
-                Ok(()) => return Ok(Self { path: Some(path) }),
+            match fs::create_dir(&path).and_then(|()| File::open(&path)) {
+                Ok(lock) if is_ours(&lock)? => {
+                    let path = Some(path);
+                    return Ok(Self { path, _lock: lock });
+                }
+                Ok(_) => {}
+                // Swept up before it was opened.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && directory.is_dir() => {}
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
             }
@@ -103,6 +127,37 @@ impl Drop for TemporaryFolder {
             let _ignored = fs::remove_dir_all(path);
         }
     }
+}
+
+/// Locks what was just made; false if it was swept up before that. Where locks do not work, nothing is ever swept up.
+fn is_ours(made: &File) -> io::Result<bool> {
+    Ok(match flock(made, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => false,
+        _ => rustix::fs::fstat(made)?.st_nlink > 0,
+    })
+}
+
+/// Removes the temporary files and folders in `directory` whose makers are dead. What cannot be removed stays.
+pub fn sweep(directory: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if !entry.file_name().to_string_lossy().starts_with(TEMPORARY_PREFIX) {
+            continue;
+        }
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let Ok(opened) = rustix::fs::open(entry.path(), flags, Mode::empty()) else {
+            continue;
+        };
+        if flock(opened.as_fd(), FlockOperation::NonBlockingLockExclusive).is_ok() {
+            // Whoever may not remove it leaves it to who may.
+            drop(removal::remove(&entry.path()));
+        }
+    }
+    Ok(())
 }
 
 /// A name in `directory` that this process gives only once.
@@ -157,6 +212,31 @@ mod tests {
         let path = lost.path().to_owned();
         drop(lost);
         assert!(place.path().join("kept/file").exists() && !path.exists());
+    }
+
+    #[test]
+    fn what_the_dead_have_left_is_swept_up_and_what_is_written_is_not() {
+        let place = tempfile::tempdir().unwrap();
+        fs::write(place.path().join(".tmp-77-1"), "half").unwrap();
+        fs::create_dir_all(place.path().join(".tmp-77-2/fs")).unwrap();
+        std::os::unix::fs::symlink("/etc", place.path().join(".tmp-77-3")).unwrap();
+        fs::write(place.path().join("kept"), "whole").unwrap();
+        let (writer, file) = TemporaryFile::create(place.path()).unwrap();
+        let folder = TemporaryFolder::create(place.path()).unwrap();
+        // The file is not finished when its bytes are.
+        drop(writer);
+        sweep(place.path()).unwrap();
+        assert!(file.path().exists() && folder.path().exists());
+        file.persist(&place.path().join("named")).unwrap();
+        drop(folder);
+        sweep(place.path()).unwrap();
+        let mut names: Vec<_> = fs::read_dir(place.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        names.sort();
+        assert_eq!(names, [".tmp-77-3", "kept", "named"]);
+        sweep(&place.path().join("absent")).unwrap();
     }
 
     #[test]

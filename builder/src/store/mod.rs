@@ -13,6 +13,7 @@ pub mod pushed;
 pub mod stat_cache;
 pub mod images;
 pub mod prune;
+mod leftovers;
 pub mod embedded;
 pub mod copy;
 mod removal;

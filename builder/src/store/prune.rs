@@ -10,15 +10,11 @@ use std::time::SystemTime;
 
 use crate::model::digest::DiffId;
 use crate::model::digest::Digest;
-use crate::oci::temporary::TEMPORARY_PREFIX;
 use crate::store::Store;
 use crate::store::caches::eviction::CacheSummary;
 use crate::store::error::StoreError;
 use crate::store::locks::Lock;
 use crate::store::removal;
-
-/// A temporary file this old was left by a process that has died.
-const TEMPORARY_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What is to go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,7 +62,7 @@ struct Candidate {
 impl Store {
     /// Evicts what the rules say, sweeps up what dead processes have left, and empties the trash.
     pub fn prune(&self, rules: &PruneRules) -> Result<Pruned, StoreError> {
-        self.caches()?.sweep()?;
+        self.sweep()?;
         let blobs = self.blobs()?;
         // Without the lock a build may be about to use any blob.
         let lock = blobs.try_own_all()?;
@@ -91,9 +87,6 @@ impl Store {
             } else {
                 pruned.in_use += 1;
             }
-        }
-        for folder in [blobs.directory().to_owned(), self.trees("layers")?] {
-            self.discard_temporaries(&folder, rules.now)?;
         }
         self.empty_trash()?;
         Ok(pruned)
@@ -176,20 +169,6 @@ impl Store {
             }
         }
         Ok(candidates)
-    }
-
-    fn discard_temporaries(&self, folder: &Path, now: SystemTime) -> Result<(), StoreError> {
-        for (path, metadata) in entries(folder)? {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let age = metadata
-                .modified()
-                .ok()
-                .and_then(|modified| now.duration_since(modified).ok());
-            if name.starts_with(TEMPORARY_PREFIX) && age.is_some_and(|age| age > TEMPORARY_AGE) {
-                removal::discard(&path, &self.trash()?)?;
-            }
-        }
-        Ok(())
     }
 }
 

@@ -12,7 +12,7 @@ use crate::model::descriptor::Descriptor;
 use crate::model::digest::DiffId;
 use crate::oci::decode::DecodeLimits;
 use crate::oci::decode::LayerReader;
-use crate::oci::temporary::temporary_path;
+use crate::oci::temporary::TemporaryFolder;
 use crate::oci::unpack;
 use crate::oci::unpack::UnpackOptions;
 use crate::store::Store;
@@ -75,13 +75,13 @@ impl UnpackedLayers {
         if let Some(unpacked) = self.get(layer)? {
             return Ok(unpacked);
         }
-        let temporary = temporary_path(&self.directory);
-        fs::create_dir(&temporary).map_err(StoreError::file("make", &temporary))?;
+        let temporary = TemporaryFolder::create(&self.directory)
+            .map_err(StoreError::file("write in", &self.directory))?;
         let lock = Lock::shared(&self.lock(layer))?;
-        let outcome = unpack_verified(layer, descriptor, blob, &temporary, options)
-            .and_then(|()| self.keep(layer, &temporary));
+        let outcome = unpack_verified(layer, descriptor, blob, temporary.path(), options)
+            .and_then(|()| self.keep(layer, temporary.path()));
         if outcome.is_err() {
-            removal::discard(&temporary, &self.trash)?;
+            removal::discard(temporary.path(), &self.trash)?;
         }
         outcome.map(|path| UnpackedLayer { path, _lock: lock })
     }
