@@ -122,18 +122,27 @@ pub fn janitor(jobs_directory: &Path) -> Result<Cleaned, SandboxError> {
         else {
             continue;
         };
-        let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        let Ok(_lock) = lock(
+        // A link is no job, wherever it leads.
+        if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            continue;
+        }
+        let lock = lock(
             &entry.path().join(JOB_LOCK),
             FlockOperation::NonBlockingLockExclusive,
-        ) else {
-            continue;
+        );
+        let removed = match &lock {
+            Ok(_) => remove_directory(&entry.path()),
+            Err(error) => match error.raw_os_error() {
+                // It lives.
+                Some(libc::EWOULDBLOCK) => continue,
+                // A link or a folder is nobody's lock.
+                Some(libc::ELOOP | libc::EISDIR) => remove_directory(&entry.path()),
+                _ => Err(io::Error::new(error.kind(), error.to_string())),
+            },
         };
-        if is_directory {
-            match remove_directory(&entry.path()) {
-                Ok(()) => cleaned.removed.push(id),
-                Err(source) => cleaned.failed.push((id, source.to_string())),
-            }
+        match removed {
+            Ok(()) => cleaned.removed.push(id),
+            Err(source) => cleaned.failed.push((id, source.to_string())),
         }
     }
     Ok(cleaned)
@@ -215,6 +224,9 @@ fn is_id(id: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::symlink;
+
     use super::*;
 
     #[test]
@@ -231,6 +243,108 @@ mod tests {
             }
         );
         assert!(living.path().exists());
+    }
+
+    /// Cleans a folder in which `make` has made a job `broken` beside one that is only dead, which must go in any case.
+    fn clean(make: impl FnOnce(&Path)) -> (Cleaned, tempfile::TempDir) {
+        let jobs = tempfile::tempdir().unwrap();
+        fs::create_dir(jobs.path().join("dead")).unwrap();
+        make(&jobs.path().join("broken"));
+        let mut cleaned = janitor(jobs.path()).unwrap();
+        assert!(!jobs.path().join("dead").exists(), "{cleaned:?}");
+        cleaned.removed.retain(|id| id != "dead");
+        (cleaned, jobs)
+    }
+
+    fn removed() -> Cleaned {
+        Cleaned {
+            removed: vec!["broken".to_owned()],
+            failed: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_job_that_died_at_its_first_step_is_removed() {
+        // Neither lock nor anything else yet.
+        let (cleaned, jobs) = clean(|job| fs::create_dir(job).unwrap());
+        assert_eq!(cleaned, removed());
+        assert!(!jobs.path().join("broken").exists());
+    }
+
+    #[test]
+    fn files_and_folders_that_nobody_may_read_are_removed() {
+        let (cleaned, jobs) = clean(|job| {
+            fs::create_dir_all(job.join("workspace/deep")).unwrap();
+            for (file, text) in [
+                (CGROUPS, "/sys/fs/cgroup/x\n"),
+                (USER, "12"),
+                ("workspace/deep/file", "x"),
+            ] {
+                fs::write(job.join(file), text).unwrap();
+                fs::set_permissions(job.join(file), fs::Permissions::from_mode(0o000)).unwrap();
+            }
+            fs::set_permissions(job.join("workspace/deep"), fs::Permissions::from_mode(0o000)).unwrap();
+        });
+        assert_eq!(cleaned, removed());
+        assert!(!jobs.path().join("broken").exists());
+    }
+
+    #[test]
+    fn a_link_in_place_of_a_directory_leads_the_janitor_nowhere() {
+        let elsewhere = tempfile::tempdir().unwrap();
+        fs::write(elsewhere.path().join("file"), "mine").unwrap();
+        let (cleaned, jobs) = clean(|job| symlink(elsewhere.path(), job).unwrap());
+        assert_eq!(cleaned, Cleaned::default());
+        assert!(jobs.path().join("broken").is_symlink());
+        // No lock was made there either.
+        assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_link_in_place_of_a_lock_or_of_what_is_in_a_job_is_removed_alone() {
+        let elsewhere = tempfile::tempdir().unwrap();
+        fs::write(elsewhere.path().join("file"), "mine").unwrap();
+        let (cleaned, jobs) = clean(|job| {
+            fs::create_dir(job).unwrap();
+            symlink(elsewhere.path().join("lock"), job.join(JOB_LOCK)).unwrap();
+            symlink(elsewhere.path(), job.join("workspace")).unwrap();
+        });
+        assert_eq!(cleaned, removed());
+        let (folder_for_lock, _jobs) = clean(|job| fs::create_dir_all(job.join(JOB_LOCK)).unwrap());
+        assert_eq!(folder_for_lock, removed());
+        assert!(!jobs.path().join("broken").exists());
+        assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_is_no_directory_is_nobodys_job() {
+        let (cleaned, jobs) = clean(|job| fs::write(job, "a note").unwrap());
+        assert_eq!(cleaned, Cleaned::default());
+        assert_eq!(fs::read_to_string(jobs.path().join("broken")).unwrap(), "a note");
+    }
+
+    #[test]
+    fn cgroups_that_are_gone_or_not_the_jobs_keep_nothing() {
+        let (cleaned, jobs) = clean(|job| {
+            fs::create_dir(job).unwrap();
+            let lines = [
+                "/sys/fs/cgroup/memory/packhorse-broken",
+                "/sys/fs/cgroup/pids/no/such/packhorse-broken",
+                "/sys/fs/cgroup/memory",
+                "/packhorse-broken",
+                "",
+            ];
+            fs::write(job.join(CGROUPS), lines.join("\n")).unwrap();
+        });
+        assert_eq!(cleaned, removed());
+        assert!(!jobs.path().join("broken").exists());
+        // Half a line, as of a disk that was full.
+        let (cleaned, _jobs) = clean(|job| {
+            fs::create_dir(job).unwrap();
+            fs::write(job.join(CGROUPS), b"/sys/fs/cgroup/mem\xff\xfe").unwrap();
+            fs::write(job.join(USER), "").unwrap();
+        });
+        assert_eq!(cleaned, removed());
     }
 
     #[test]
