@@ -2,6 +2,7 @@
 #include "attack.h"
 
 #include <stdarg.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 
 enum { WORDS_MAX = 400, SECONDS_MAX = 20 };
@@ -82,7 +83,8 @@ void copy_self(const char *to, mode_t mode) {
     ssize_t length;
     unlink(to);
     int from = open("/proc/self/exe", O_RDONLY);
-    if (from < 0) from = open(victim("PROGRAM"), O_RDONLY);
+    /* Without /proc, by the name that it was started with. */
+    if (from < 0) from = open((const char *)getauxval(AT_EXECFN), O_RDONLY);
     int file = open(to, O_CREAT | O_WRONLY | O_TRUNC, 0700);
     if (from < 0 || file < 0) abort();
     while ((length = read(from, block, sizeof block)) > 0)

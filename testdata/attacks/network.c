@@ -194,6 +194,7 @@ static void device_setting(const char *which) {
     strcpy(request.ifr_name, "lo");
     request.ifr_addr.sa_family = AF_INET;
     int control = socket(AF_INET, SOCK_DGRAM, 0);
+    if (control < 0) refused_call(control);
     if (!strcmp(which, "address")) refused_call(ioctl(control, SIOCSIFADDR, &request));
     if (!strcmp(which, "flags")) refused_call(ioctl(control, SIOCSIFFLAGS, &request));
     if (!strcmp(which, "mtu")) refused_call(ioctl(control, SIOCSIFMTU, &request));

@@ -27,24 +27,46 @@ impl Column {
     pub(super) fn has_own_processes(self) -> bool {
         self.rung >= Rung::NoUserNamespace
     }
+
+    /// Whether jobs have a network namespace, and so a gateway that takes every connection.
+    pub(super) fn has_own_network(self) -> bool {
+        self.rung >= Rung::NoUserNamespace
+    }
+
+    /// Whether folders of the machine can be shown to jobs; else they are copied.
+    pub(super) fn has_binds(self) -> bool {
+        self.rung >= Rung::NoUserNamespace
+    }
+
+    /// Users that a job's commands run as.
+    pub(super) fn users(self) -> &'static [u32] {
+        if self.rung == Rung::Chroot {
+            &[ALONE]
+        } else {
+            &USERS
+        }
+    }
 }
 
 /// Every column. A new rung is a line here, and its exceptions below.
-pub(super) const COLUMNS: [Column; 6] = [
+pub(super) const COLUMNS: [Column; 8] = [
     column("full", Runner::Root, Rung::Full),
     column("rootless", Runner::PlainUser, Rung::Rootless),
     column("single-id", Runner::PlainUserAlone, Rung::SingleId),
     column("single-id of root", Runner::Root, Rung::SingleId),
     column("outer-proc", Runner::PlainUser, Rung::OuterProc),
+    column("no-overlay", Runner::Root, Rung::NoOverlay),
     column("no-user-namespace", Runner::Root, Rung::NoUserNamespace),
+    column("chroot", Runner::Root, Rung::Chroot),
 ];
 
 const fn column(name: &'static str, runner: Runner, rung: Rung) -> Column {
     Column { name, runner, rung }
 }
 
-/// Users that a job's commands run as.
-pub(super) const USERS: [u32; 2] = [1001, 0];
+const USERS: [u32; 2] = [1001, 0];
+/// On `chroot`, where the user is the machine's: user 0 is refused there, and of one user there is one job at a time.
+const ALONE: u32 = 47_111;
 
 /// An attack that is not held everywhere.
 pub(super) struct Exception {
@@ -65,9 +87,12 @@ const EVERYWHERE: &[&str] = &[
     "single-id",
     "single-id of root",
     "outer-proc",
+    "no-overlay",
     "no-user-namespace",
+    "chroot",
 ];
-const ANYBODY: &[u32] = &USERS;
+const WITHOUT_MOUNTS: &[&str] = &["chroot"];
+const ANYBODY: &[u32] = &[USERS[0], USERS[1], ALONE];
 const ROOT: &[u32] = &[0];
 
 const IMAGE_OF_ROOT: &str =
@@ -78,6 +103,10 @@ const PROJECTS: &str =
     "the kernel asks no privilege for a map of project ids, and lets nobody of a user namespace set one";
 const LABELS: &str =
     "a kernel with SELinux and without a policy lets an owner label files; labels are not exported";
+const COPIED: &str = "nothing is mounted: what is shown is a copy of the job's own, with the mode that it has on the \
+                      machine, and Landlock holds contents and names alone";
+const ON_DISK: &str =
+    "nothing is mounted: `/dev/shm` is a folder of the job's on the disk of the data directory";
 const NOT_COUNTED: &str = "where no cgroup limits memory, the watcher sees only what is mapped";
 
 /// The exceptions.
@@ -86,7 +115,12 @@ pub(super) const EXCEPTIONS: &[Exception] = &[
     must("files/image-file-write", EVERYWHERE, ROOT, IMAGE_OF_ROOT),
     must("files/image-file-remove", EVERYWHERE, ROOT, IMAGE_OF_ROOT),
     must("identity/image-shadow", EVERYWHERE, ROOT, IMAGE_OF_ROOT),
-    must("kernel_files/write-projid-map", &["full"], ANYBODY, PROJECTS),
+    must(
+        "kernel_files/write-projid-map",
+        &["full", "no-overlay"],
+        ANYBODY,
+        PROJECTS,
+    ),
     must("identity/image-group", EVERYWHERE, ROOT, IMAGE_OF_ROOT),
     must(
         "processes/processes-listed",
@@ -94,6 +128,10 @@ pub(super) const EXCEPTIONS: &[Exception] = &[
         ANYBODY,
         NAMES_ALONE,
     ),
+    must("files/read-only-times", WITHOUT_MOUNTS, ANYBODY, COPIED),
+    must("files/read-only-attribute", WITHOUT_MOUNTS, ANYBODY, COPIED),
+    must("resources/shared-files-bytes", WITHOUT_MOUNTS, ANYBODY, ON_DISK),
+    must("resources/shared-files-count", WITHOUT_MOUNTS, ANYBODY, ON_DISK),
     may("files/attribute-selinux", EVERYWHERE, ANYBODY, LABELS),
     may("resources/memory-file-hog", EVERYWHERE, ANYBODY, NOT_COUNTED),
 ];

@@ -39,6 +39,9 @@ const NAMES: [(&str, &str, &str); 9] = [
     ("notallowed.example", "10.11.12.1", "10.11.12.1"),
 ];
 
+/// A port that no victim has.
+const PROXY: u16 = 7413;
+
 /// Knows the names, and remembers what it was asked.
 #[derive(Debug, Default)]
 struct Known(Mutex<HashMap<String, u32>>);
@@ -55,6 +58,17 @@ impl Resolver for Known {
         });
         Box::pin(async move { found })
     }
+}
+
+/// The same where a job's network is the machine's and its one way out a proxy, which nobody listens at here: what is
+/// reached, is reached around it.
+pub(super) fn by_proxy(stage: &Stage, user: u32, folder: &Path) {
+    let network = Network::Proxy { port: PROXY };
+    let job = sandbox::start(stage.spec(user, network, assault::limits())).unwrap();
+    print_attacks(&job, stage, user, ("gateway", "gateway"), &[]);
+    let hosts = assault::hosts(folder);
+    let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
+    print_attacks(&job, stage, user, ("network", "gateway-to"), &hosts);
 }
 
 /// Every attack on a gateway.

@@ -11,9 +11,13 @@ mod table;
 mod accomplice;
 mod nested;
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
 
 use packhorse::model::rung::RungChoice;
 use packhorse::sandbox::identity::Surroundings;
@@ -27,7 +31,6 @@ use crate::attacks::expectation::COLUMNS;
 use crate::attacks::expectation::Column;
 use crate::attacks::expectation::EXCEPTIONS;
 use crate::attacks::expectation::Runner;
-use crate::attacks::expectation::USERS;
 use crate::attacks::programs::PROGRAMS;
 use crate::attacks::stage::Stage;
 use crate::attacks::table::Table;
@@ -57,23 +60,27 @@ fn every_attack_is_held_on_every_rung() {
             exception.attack
         );
     }
-    let mut table = Table::default();
-    // Three at a time: most of what they do is waiting.
+    let next = AtomicUsize::new(0);
+    let ended = Mutex::new(BTreeMap::new());
+    // Four at a time: most of what they do is waiting.
     std::thread::scope(|scope| {
-        for some in COLUMNS.chunks(3) {
-            let running: Vec<_> = some
-                .iter()
-                .map(|column| {
-                    let (user, folder) = (&user, folder.path());
-                    scope.spawn(move || (column, run_column(column.name, column.runner, user, folder)))
-                })
-                .collect();
-            for column in running {
-                let (column, lines) = column.join().unwrap();
-                table.add(column, lines);
-            }
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while let Some((position, column)) = COLUMNS
+                    .iter()
+                    .enumerate()
+                    .nth(next.fetch_add(1, Ordering::Relaxed))
+                {
+                    let lines = run_column(column.name, column.runner, &user, folder.path());
+                    ended.lock().unwrap().insert(position, (column, lines));
+                }
+            });
         }
     });
+    let mut table = Table::default();
+    for (column, lines) in ended.into_inner().unwrap().into_values() {
+        table.add(column, lines);
+    }
     table.write();
     let wrong = table.wrong(&known);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -193,10 +200,14 @@ fn attacks_of_one_column() {
     }
     let column = COLUMNS.iter().find(|column| column.name == name).unwrap();
     let mut stage = Stage::new(folder, Some(*column));
-    for user in USERS {
-        assault::all(&stage, *column, user, folder);
-        gateway::all(&stage, user, folder);
-        assault::look_at_victims(&mut stage, user);
+    for user in column.users() {
+        assault::all(&stage, *column, *user, folder);
+        if column.has_own_network() {
+            gateway::all(&stage, *user, folder);
+        } else {
+            gateway::by_proxy(&stage, *user, folder);
+        }
+        assault::look_at_victims(&mut stage, *user);
     }
 }
 

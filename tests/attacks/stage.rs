@@ -54,6 +54,8 @@ pub(super) struct Stage {
     programs: PathBuf,
     ground: Option<Ground>,
     own_processes: bool,
+    /// Folders of the machine that jobs see.
+    shown: Vec<PathBuf>,
     process: Child,
     before: Vec<String>,
     jobs: AtomicU32,
@@ -107,6 +109,12 @@ impl Stage {
             programs: programs.to_owned(),
             ground,
             own_processes: column.is_some_and(Column::has_own_processes),
+            shown: if column.is_some_and(|column| !column.has_binds()) {
+                // The programs are static, and all of it would be copied for each job.
+                Vec::new()
+            } else {
+                vec!["/usr".into()]
+            },
             process: start_victim(),
             before: Vec::new(),
             jobs: AtomicU32::new(0),
@@ -140,7 +148,6 @@ impl Stage {
             ("VICTIM_KEY", IPC_KEY.to_string()),
             ("VICTIM_PROCESSES", PROCESSES.to_string()),
             ("VICTIM_MEMORY", MEBIBYTES.to_string()),
-            ("VICTIM_PROGRAM", "/attacks/files".to_owned()),
         ];
         if self.own_processes {
             all.push(("ATTACK_OWN_PROCESSES", "1".to_owned()));
@@ -182,11 +189,15 @@ impl Stage {
                 volatile: true,
             },
             workspace,
-            binds: vec![
-                read_only("/usr".into(), "/usr"),
-                read_only(self.programs.clone(), "/attacks"),
-                read_only(self.path("readonly"), "/readonly"),
-            ],
+            binds: self
+                .shown
+                .iter()
+                .map(|folder| read_only(folder.clone(), folder.to_str().unwrap()))
+                .chain([
+                    read_only(self.programs.clone(), "/attacks"),
+                    read_only(self.path("readonly"), "/readonly"),
+                ])
+                .collect(),
             user: User {
                 uid,
                 gid: uid,

@@ -8,14 +8,13 @@ use std::fs;
 use crate::attacks::assault::Line;
 use crate::attacks::expectation::Column;
 use crate::attacks::expectation::Exception;
-use crate::attacks::expectation::USERS;
 use crate::attacks::expectation::exception;
 use crate::support::home::target;
 
 /// What came of everything.
 #[derive(Default)]
 pub(super) struct Table {
-    columns: Vec<&'static str>,
+    columns: Vec<&'static Column>,
     /// By attack, column and user.
     cells: BTreeMap<(String, &'static str, u32), (String, String)>,
     twice: Vec<String>,
@@ -24,7 +23,7 @@ pub(super) struct Table {
 impl Table {
     /// Adds a column.
     pub(super) fn add(&mut self, column: &'static Column, lines: Vec<Line>) {
-        self.columns.push(column.name);
+        self.columns.push(column);
         for line in lines {
             let key = (line.attack, column.name, line.user);
             let name = format!("{key:?}");
@@ -38,12 +37,13 @@ impl Table {
     pub(super) fn wrong(&self, known: &BTreeSet<String>) -> Vec<String> {
         let mut wrong = self.twice.clone();
         for column in &self.columns {
-            for user in USERS {
+            let name = column.name;
+            for user in column.users() {
                 for attack in known {
-                    let cell = self.cells.get(&(attack.clone(), column, user));
+                    let cell = self.cells.get(&(attack.clone(), name, *user));
                     let (verdict, why) = cell.map_or(("silent", ""), |(verdict, why)| (verdict, why));
-                    if !is_expected(verdict, exception(attack, column, user)) {
-                        wrong.push(format!("{attack} on {column} as {user}: {verdict} {why}"));
+                    if !is_expected(verdict, exception(attack, name, *user)) {
+                        wrong.push(format!("{attack} on {name} as {user}: {verdict} {why}"));
                     }
                 }
             }
@@ -63,18 +63,23 @@ impl Table {
     fn markdown(&self) -> String {
         let attacks: BTreeSet<&str> = self.cells.keys().map(|(attack, ..)| attack.as_str()).collect();
         let mut notes: Vec<&str> = Vec::new();
+        let heads: Vec<&str> = self.columns.iter().map(|column| column.name).collect();
         let mut text = format!(
             "| attack | {} |\n|---|{}\n",
-            self.columns.join(" | "),
+            heads.join(" | "),
             "---|".repeat(self.columns.len())
         );
         for attack in attacks {
             let cells = self.columns.iter().map(|column| {
-                let of_users = USERS.map(|user| self.cell(attack, column, user, &mut notes));
+                let users = column.users();
+                let of_users: Vec<String> = users
+                    .iter()
+                    .map(|user| self.cell(attack, column.name, *user, &mut notes))
+                    .collect();
                 if of_users.iter().all(|one| *one == of_users[0]) {
                     return of_users[0].clone();
                 }
-                let named = USERS
+                let named = users
                     .iter()
                     .zip(&of_users)
                     .map(|(user, cell)| format!("{cell} (user {user})"));

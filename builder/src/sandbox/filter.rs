@@ -20,6 +20,23 @@ pub(crate) struct Filters {
     refused: BpfProgram,
 }
 
+/// System V's and POSIX's IPC, which is the machine's where there is no namespace: refused there.
+const MACHINES_IPC: &[i64] = &[
+    libc::SYS_shmget,
+    libc::SYS_shmat,
+    libc::SYS_shmctl,
+    libc::SYS_semget,
+    libc::SYS_semop,
+    libc::SYS_semtimedop,
+    libc::SYS_semctl,
+    libc::SYS_msgget,
+    libc::SYS_msgsnd,
+    libc::SYS_msgrcv,
+    libc::SYS_msgctl,
+    libc::SYS_mq_open,
+    libc::SYS_mq_unlink,
+];
+
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
 impl Filters {
@@ -69,7 +86,12 @@ fn known_calls() -> Rules {
 }
 
 fn refused_calls(walls: Walls) -> Result<Rules, seccompiler::BackendError> {
-    let mut rules: Rules = syscalls::REFUSED.iter().map(|call| (*call, Vec::new())).collect();
+    let of_walls = match walls {
+        Walls::Namespaces => [].as_slice(),
+        Walls::Chroot => MACHINES_IPC,
+    };
+    let refused = syscalls::REFUSED.iter().chain(of_walls);
+    let mut rules: Rules = refused.map(|call| (*call, Vec::new())).collect();
     let namespaces = [
         libc::CLONE_NEWNS,
         libc::CLONE_NEWCGROUP,
@@ -94,7 +116,7 @@ fn refused_calls(walls: Walls) -> Result<Rules, seccompiler::BackendError> {
     );
     rules.insert(libc::SYS_socket, refused_sockets(walls)?);
     if walls == Walls::Chroot {
-        rules.extend(refused_without_namespaces()?);
+        rules.extend(refused_sending()?);
     }
     // Typing into a terminal, for one; the kernel looks at the low 32 bits alone.
     let terminal = [libc::TIOCSTI, libc::TIOCLINUX, libc::TIOCSETD];
@@ -163,17 +185,9 @@ fn refused_sockets(walls: Walls) -> Result<Vec<SeccompRule>, seccompiler::Backen
     Ok(rules)
 }
 
-/// What namespaces would hold: memory, semaphores and queues that outlive the job, and connections that are made while
-/// sending, at which Landlock does not look.
-fn refused_without_namespaces() -> Result<Rules, seccompiler::BackendError> {
-    let mut rules: Rules = [
-        libc::SYS_shmget,
-        libc::SYS_semget,
-        libc::SYS_msgget,
-        libc::SYS_mq_open,
-    ]
-    .map(|call| (call, Vec::new()))
-    .into();
+/// Connections that are made while sending, at which Landlock does not look.
+fn refused_sending() -> Result<Rules, seccompiler::BackendError> {
+    let mut rules = Rules::new();
     for (call, flags) in [
         (libc::SYS_sendto, 3),
         (libc::SYS_sendmsg, 2),
@@ -230,5 +244,9 @@ mod tests {
             assert!(!syscalls::REFUSED.contains(call), "{call}");
         }
         assert!(!syscalls::ALLOWED.contains(&libc::SYS_clone3));
+        // Else a step down would allow more.
+        for call in MACHINES_IPC {
+            assert!(syscalls::ALLOWED.contains(call), "{call}");
+        }
     }
 }

@@ -42,7 +42,7 @@ const WRITABLE: [&str; 8] = [
 /// `apart`: it may not even connect to the worker's proxy.
 pub(crate) fn restrict(start: &Start, apart: bool) -> Result<(), StepError> {
     if start.walls == Walls::Chroot {
-        return stay_in_the_folder(start.proxy_port.filter(|_| !apart));
+        return stay_in_the_folder(start, start.proxy_port.filter(|_| !apart));
     }
     if has_write_list(start) {
         return allow_writing_to(start);
@@ -54,28 +54,35 @@ pub(crate) fn restrict(start: &Start, apart: bool) -> Result<(), StepError> {
     Ok(())
 }
 
-/// Nothing outside the root, whoever would get there, and no connection but to the worker's proxy. As far as the kernel
-/// can; what it cannot, [`missing`] tells.
-fn stay_in_the_folder(proxy_port: Option<u16>) -> Result<(), StepError> {
+/// Nothing outside the root, whoever would get there, no writing but where jobs write, since nothing is mounted
+/// read-only, and no connection but to the worker's proxy. As far as the kernel can; what it cannot, [`missing`] tells.
+fn stay_in_the_folder(start: &Start, proxy_port: Option<u16>) -> Result<(), StepError> {
     let failed = |why: String| StepError {
         step: "keep the job in its folder (Landlock)".to_owned(),
         why,
         number: None,
     };
     let root = PathFd::new("/").map_err(|error| failed(error.to_string()))?;
-    folder_and_proxy(root, proxy_port)
+    folder_and_proxy(root, start, proxy_port)
         .and_then(RulesetCreated::restrict_self)
         .map(drop)
         .map_err(|error| failed(error.to_string()))
 }
 
-fn folder_and_proxy(root: PathFd, proxy_port: Option<u16>) -> Result<RulesetCreated, RulesetError> {
+fn folder_and_proxy(
+    root: PathFd,
+    start: &Start,
+    proxy_port: Option<u16>,
+) -> Result<RulesetCreated, RulesetError> {
     let all = AccessFs::from_all(ABI::V5);
-    let ruleset = scoped(Ruleset::default())?
+    let mut ruleset = scoped(Ruleset::default())?
         .handle_access(all)?
         .handle_access(AccessNet::ConnectTcp)?
         .create()?
-        .add_rule(PathBeneath::new(root, all))?;
+        .add_rule(PathBeneath::new(root, AccessFs::from_read(ABI::V5)))?;
+    for folder in writable(start) {
+        ruleset = ruleset.add_rule(PathBeneath::new(folder, all))?;
+    }
     match proxy_port {
         Some(port) => ruleset.add_rule(NetPort::new(port, AccessNet::ConnectTcp)),
         None => Ok(ruleset),
@@ -149,16 +156,19 @@ fn write_list(start: &Start) -> Result<RulesetCreated, RulesetError> {
         .set_compatibility(CompatLevel::HardRequirement)
         .handle_access(writing)?;
     let mut ruleset = scoped(demanded)?.create()?;
-    let binds = start
-        .binds
-        .iter()
-        .filter(|bind| !bind.read_only)
-        .map(|bind| Path::new(&bind.target));
-    let fixed = WRITABLE.iter().map(Path::new);
-    for path in fixed.chain([Path::new(&start.home)]).chain(binds) {
-        // What the image lacks needs no rule.
-        let Ok(folder) = PathFd::new(path) else { continue };
+    for folder in writable(start) {
         ruleset = ruleset.add_rule(PathBeneath::new(folder, writing))?;
     }
     Ok(ruleset)
+}
+
+/// What commands may write to, as far as the image has it.
+fn writable(start: &Start) -> impl Iterator<Item = PathFd> {
+    let binds = start.binds.iter().filter(|bind| !bind.read_only);
+    let binds = binds.map(|bind| Path::new(&bind.target));
+    let fixed = WRITABLE.iter().map(Path::new);
+    fixed
+        .chain([Path::new(&start.home)])
+        .chain(binds)
+        .filter_map(|path| PathFd::new(path).ok())
 }
