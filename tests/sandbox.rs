@@ -49,13 +49,13 @@ const UID: u32 = 1001;
 const GID: u32 = 1002;
 
 /// A data directory with a root file system, a workspace and a place for layers.
-struct World {
+pub(crate) struct World {
     place: tempfile::TempDir,
     ground: Ground,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let surroundings = Surroundings::read(None, None);
         assert_eq!(
             surroundings.uid, 0,
@@ -92,15 +92,19 @@ impl World {
         world
     }
 
+    pub(crate) fn ground(&self) -> Ground {
+        self.ground
+    }
+
     fn on_disk(&self, id: u32) -> u32 {
         self.ground.owners().on_disk(id)
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.place.path().join(name)
     }
 
-    fn spec(&self) -> JobSpec {
+    pub(crate) fn spec(&self) -> JobSpec {
         JobSpec {
             directory: JobDirectory::create(&self.path("jobs"), "test").unwrap(),
             program: env!("CARGO_BIN_EXE_packhorse").into(),
@@ -159,17 +163,17 @@ fn program(arguments: &[&str]) -> Command {
     }
 }
 
-fn shell(script: &str) -> Command {
+pub(crate) fn shell(script: &str) -> Command {
     program(&["/bin/sh", "-c", script])
 }
 
-struct Ran {
-    exit: Exit,
-    stdout: String,
-    stderr: String,
+pub(crate) struct Ran {
+    pub(crate) exit: Exit,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
-fn run(job: &NativeJob, command: &Command) -> Ran {
+pub(crate) fn run(job: &NativeJob, command: &Command) -> Ran {
     let seen = Mutex::new((Vec::new(), Vec::new()));
     let exit = job
         .run(command, &|stream, bytes| {

@@ -16,3 +16,5 @@ pub(crate) mod redact;
 pub(crate) mod ask;
 pub(crate) mod launches;
 pub(crate) mod left_out;
+pub(crate) mod chance;
+pub(crate) mod remains;

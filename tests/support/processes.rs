@@ -22,6 +22,14 @@ impl Process {
         self.name == name
     }
 
+    /// Whether this is among its arguments.
+    pub(crate) fn has_argument(&self, argument: &str) -> bool {
+        let arguments = fs::read(format!("/proc/{}/cmdline", self.id)).unwrap_or_default();
+        arguments
+            .split(|byte| *byte == 0)
+            .any(|one| one == argument.as_bytes())
+    }
+
     /// Whether it still runs; one that only waits to be reaped does not.
     pub(crate) fn is_alive(&self) -> bool {
         read(self.id).is_some_and(|(process, _, state)| process == *self && state != "Z" && state != "X")
