@@ -433,7 +433,7 @@ fn what_a_step_leaves_is_swept_and_nothing_survives_the_job() {
         timeout: Some(Duration::from_millis(500)),
     };
     let exit = job.run(&bomb, &|_, _| {}).unwrap();
-    assert!(matches!(exit, Exit::TimedOut { .. } | Exit::Code(_)), "{exit:?}");
+    assert!(matches!(exit, Exit::OverLimit(_) | Exit::Code(_)), "{exit:?}");
     job.sweep().unwrap();
     assert_eq!(processes(), Vec::<String>::new());
     succeed(&job, leave);

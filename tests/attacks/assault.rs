@@ -9,6 +9,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use packhorse::events::Stream;
+use packhorse::model::limit_reached::Limit;
 use packhorse::model::limits::Limits;
 use packhorse::sandbox;
 use packhorse::sandbox::command::Command;
@@ -242,6 +243,11 @@ fn resources(stage: &Stage, user: u32, folder: &Path) {
     }
 }
 
+/// Whether a command was ended for a limit.
+fn is_over<E>(exit: &Result<Exit, E>, wanted: fn(Limit) -> bool) -> bool {
+    matches!(exit, Ok(Exit::OverLimit(reached)) if wanted(reached.limit))
+}
+
 /// What came of an attack that is not for its program alone to say: name, verdict and why.
 fn judged(name: &str, said: &Said, swept: bool, mark: &str) -> String {
     let verdict = |held: bool, why: &str| format!("{name} {} {why}", if held { "held" } else { "broken" });
@@ -252,11 +258,13 @@ fn judged(name: &str, said: &Said, swept: bool, mark: &str) -> String {
     let exit = &said.exit;
     match name.split('-').next().unwrap_or_default() {
         "flood" => verdict(
-            matches!(exit, Ok(Exit::TooMuchOutput { .. })) && said.text.len() <= 1 << 20,
+            is_over(exit, |limit| matches!(limit, Limit::Output(_))) && said.text.len() <= 1 << 20,
             &format!("{exit:?}"),
         ),
         "term" => verdict(
-            matches!(exit, Ok(Exit::TimedOut { .. })) && said.elapsed < Duration::from_secs(5) && gone(mark),
+            is_over(exit, |limit| matches!(limit, Limit::WallClock(_)))
+                && said.elapsed < Duration::from_secs(5)
+                && gone(mark),
             &format!("{exit:?}"),
         ),
         "daemons" => verdict(
@@ -265,7 +273,7 @@ fn judged(name: &str, said: &Said, swept: bool, mark: &str) -> String {
         ),
         _ => match (line, exit) {
             (Some(line), _) => line.to_owned(),
-            (None, Ok(Exit::OutOfMemory { .. })) => verdict(true, "the job is ended for it"),
+            (None, Ok(Exit::OverLimit(_))) => verdict(true, "the job is ended for it"),
             (None, other) => format!("{name} crashed {other:?}"),
         },
     }

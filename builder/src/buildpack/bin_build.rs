@@ -17,7 +17,6 @@ use crate::buildpack::setting::Setting;
 use crate::events::Event;
 use crate::events::Events;
 use crate::events::Stream;
-use crate::model::size::Size;
 use crate::sandbox::command::Command;
 use crate::sandbox::command::Exit;
 use crate::sandbox::command::RunAs;
@@ -138,15 +137,7 @@ fn check(participant: &Participant, exit: Exit) -> Result<(), BuildError> {
         Exit::Code(code) => failed(format!("bin/build exited with code {code}"), Some(code)),
         Exit::Signal(signal) => failed(format!("bin/build was ended by signal {signal}"), None),
         Exit::NotStarted { why } => failed(format!("bin/build could not be started: {why}"), None),
-        Exit::TimedOut { after } => BuildError::TimedOut { buildpack, after },
-        Exit::OutOfMemory { limit_bytes } => BuildError::OutOfMemory {
-            buildpack,
-            limit: Size(limit_bytes),
-        },
-        Exit::TooMuchOutput { limit_bytes } => BuildError::TooMuchOutput {
-            buildpack,
-            limit: Size(limit_bytes),
-        },
+        Exit::OverLimit(reached) => BuildError::OverLimit { buildpack, reached },
         Exit::Cancelled => BuildError::Cancelled,
     })
 }
@@ -187,6 +178,8 @@ mod tests {
     use crate::buildpack::library::Installed;
     use crate::buildpack::library::Library;
     use crate::model::failure::Failure as _;
+    use crate::model::limit_reached::Limit;
+    use crate::model::limit_reached::LimitReached;
     use packhorse_spec::group_toml::GroupMember;
 
     #[test]
@@ -220,19 +213,17 @@ mod tests {
                 "buildpack a@1 failed in its build step: bin/build was ended by signal 11",
             ),
             (
-                Exit::TimedOut { after },
+                Exit::OverLimit(LimitReached::of(Limit::WallClock(after))),
                 "buildpack_timed_out",
                 "buildpack a@1 was still building after 90 seconds",
             ),
             (
-                Exit::TooMuchOutput {
-                    limit_bytes: 64 << 20,
-                },
+                Exit::OverLimit(LimitReached::of(Limit::Output(64 << 20))),
                 "buildpack_output_limit",
                 "buildpack a@1 wrote more output than the limit of 64 MiB",
             ),
             (
-                Exit::OutOfMemory { limit_bytes: 5 },
+                Exit::OverLimit(LimitReached::of(Limit::Memory(5))),
                 "buildpack_out_of_memory",
                 "buildpack a@1 used more memory than the limit of 5 bytes",
             ),

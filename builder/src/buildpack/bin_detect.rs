@@ -14,7 +14,8 @@ use crate::buildpack::order::Participant;
 use crate::buildpack::resolve::Outcome;
 use crate::buildpack::resolve::Verdict;
 use crate::buildpack::setting::Setting;
-use crate::model::size::Size;
+use crate::model::limit_reached::Limit;
+use crate::model::limit_reached::LimitReached;
 use crate::sandbox::command::Command;
 use crate::sandbox::command::Exit;
 use crate::sandbox::command::RunAs;
@@ -136,24 +137,14 @@ fn run_with_plan(
                 reason,
             }
         }
-        Exit::TimedOut { after } => return Err(NoVerdict::TimedOut(after)),
+        Exit::OverLimit(LimitReached {
+            limit: Limit::WallClock(after),
+            ..
+        }) => return Err(NoVerdict::TimedOut(after)),
+        Exit::OverLimit(reached) => error(format!("bin/detect {}", reached.limit), &output),
         Exit::Cancelled => return Err(NoVerdict::Cancelled),
         Exit::Code(code) => error(format!("bin/detect exited with code {code}"), &output),
         Exit::Signal(signal) => error(format!("bin/detect was ended by signal {signal}"), &output),
-        Exit::OutOfMemory { limit_bytes } => error(
-            format!(
-                "bin/detect used more memory than the limit of {}",
-                Size(limit_bytes)
-            ),
-            &output,
-        ),
-        Exit::TooMuchOutput { limit_bytes } => error(
-            format!(
-                "bin/detect wrote more output than the limit of {}",
-                Size(limit_bytes)
-            ),
-            &output,
-        ),
         Exit::NotStarted { why } => error(format!("bin/detect could not be started: {why}"), &output),
     };
     Ok(Ran { outcome, output })

@@ -1,7 +1,5 @@
 //! Runs the buildpacks of a group, one after another, and gathers what they leave (Buildpack spec, "Phase #3: Build").
 
-use std::time::Duration;
-
 use packhorse_spec::group_toml::GroupMember;
 use packhorse_spec::launch_toml::Label;
 use packhorse_spec::launch_toml::Slice;
@@ -33,7 +31,7 @@ use crate::events::Event;
 use crate::events::Events;
 use crate::model::failure::Facts;
 use crate::model::failure::Failure;
-use crate::model::size::Size;
+use crate::model::limit_reached::LimitReached;
 use crate::sandbox::job::Job;
 use crate::sandbox::job::JobError;
 
@@ -73,29 +71,13 @@ pub enum BuildError {
         /// Its exit code, if it had one.
         exit_code: Option<i32>,
     },
-    /// The time was up.
-    #[error("buildpack {buildpack} was still building after {} seconds", .after.as_secs())]
-    TimedOut {
+    /// It had used up what it may.
+    #[error("buildpack {buildpack} {reached}")]
+    OverLimit {
         /// `id@version`.
         buildpack: String,
-        /// The limit.
-        after: Duration,
-    },
-    /// The memory was used up.
-    #[error("buildpack {buildpack} used more memory than the limit of {limit}")]
-    OutOfMemory {
-        /// `id@version`.
-        buildpack: String,
-        /// The limit.
-        limit: Size,
-    },
-    /// It wrote too much output.
-    #[error("buildpack {buildpack} wrote more output than the limit of {limit}")]
-    TooMuchOutput {
-        /// `id@version`.
-        buildpack: String,
-        /// The limit.
-        limit: Size,
+        /// Which limit, and who used it up.
+        reached: LimitReached,
     },
     /// What it left breaks the rules.
     #[error("buildpack {buildpack} left what its API does not allow: {source}")]
@@ -117,9 +99,7 @@ impl Failure for BuildError {
     fn facts(&self) -> Facts {
         match self {
             Self::Failed { .. } => Facts::user("buildpack_failed"),
-            Self::TimedOut { .. } => Facts::user("buildpack_timed_out"),
-            Self::OutOfMemory { .. } => Facts::user("buildpack_out_of_memory"),
-            Self::TooMuchOutput { .. } => Facts::user("buildpack_output_limit"),
+            Self::OverLimit { reached, .. } => reached.facts(),
             Self::OutputInvalid { .. } => Facts::user("build_output_invalid"),
             Self::Job(source) => source.facts(),
             Self::Cancelled => Facts::user("interrupted"),

@@ -10,6 +10,7 @@ use crate::cli::arguments::build::SourceArguments;
 use crate::cli::config::Config;
 use crate::cli::failure::CommandError;
 use crate::cli::interrupt;
+use crate::cli::limits::limits;
 use crate::cli::recorder::Recorder;
 use crate::cli::render;
 use crate::cli::render::Manner;
@@ -138,15 +139,12 @@ fn request(arguments: BuildArguments, config: &Config) -> Result<BuildRequest, C
         force: arguments.force,
         created: arguments.creation_time.map(Timestamp),
         limits: Limits {
-            timeout: arguments.timeout,
             visit_timeout: if arguments.shell_on_failure {
                 SHELL_TIMEOUT
             } else {
                 Duration::ZERO
             },
-            memory_bytes_max: arguments.memory,
-            output_bytes_max: arguments.output_limit,
-            ..Limits::default()
+            ..limits(&arguments.limits, &config.file.limits)
         },
         report_directory: arguments.report_output_dir,
         source,

@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use crate::cli::arguments::WantedRung;
 use crate::cli::arguments::network::NetworkArguments;
+use crate::cli::limits::LimitsFile;
 use crate::cli::setting::Origin;
 use crate::cli::setting::Setting;
 use crate::cli::variable::Variable;
@@ -60,6 +61,8 @@ pub struct File {
     pub network: NetworkFile,
     /// The sandbox.
     pub sandbox: SandboxFile,
+    /// What builds may use up.
+    pub limits: LimitsFile,
     /// Where to fetch what is named by a URL.
     pub mirrors: Vec<MirrorFile>,
 }

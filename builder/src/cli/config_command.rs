@@ -14,6 +14,7 @@ use crate::cli::config::MirrorFile;
 use crate::cli::config::NetworkFile;
 use crate::cli::config::SandboxFile;
 use crate::cli::failure::CommandError;
+use crate::cli::limits;
 use crate::cli::render;
 use crate::cli::setting::Origin;
 use crate::cli::setting::Setting;
@@ -90,6 +91,7 @@ fn rows(config: &Config, shown: &Shown) -> Vec<Row> {
                 trusted_hosts: _,
             },
         sandbox: SandboxFile { rung: _, minimum },
+        limits: _,
         mirrors,
     } = file;
     let mut rows = vec![
@@ -103,13 +105,8 @@ fn rows(config: &Config, shown: &Shown) -> Vec<Row> {
             file_path.clone().map(|file| file.map(|path| shown_path(&path))),
             &[Variable::PackhorseConfig, Variable::XdgConfigHome, Variable::Home],
         ),
-        row("progress", Some(shown.progress.clone().map(progress_name)), &[]),
-        row(
-            "quiet",
-            Some(shown.quiet.clone().map(|quiet| quiet.to_string())),
-            &[],
-        ),
     ];
+    rows.extend(rows_of_manner(shown));
     let asked = |choice: RungChoice| choice.exactly.map_or("auto", Rung::name).to_owned();
     rows.push(row(
         "sandbox.rung",
@@ -122,6 +119,11 @@ fn rows(config: &Config, shown: &Shown) -> Vec<Row> {
         minimum.map(|minimum| minimum.map(|rung| rung.name().to_owned())),
         &[],
     ));
+    rows.extend(
+        limits::settings(config)
+            .into_iter()
+            .map(|(name, setting)| row(name, setting, &[])),
+    );
     rows.extend(network_rows(config));
     rows.extend(mirror_rows(config, mirrors));
     let insecure = config.of_file(Some(insecure_registries).filter(|hosts| !hosts.is_empty()));
@@ -132,6 +134,14 @@ fn rows(config: &Config, shown: &Shown) -> Vec<Row> {
     ));
     rows.extend(rows_of_programs(config));
     rows
+}
+
+fn rows_of_manner(shown: &Shown) -> [Row; 2] {
+    let quiet = shown.quiet.clone().map(|quiet| quiet.to_string());
+    [
+        row("progress", Some(shown.progress.clone().map(progress_name)), &[]),
+        row("quiet", Some(quiet), &[]),
+    ]
 }
 
 fn network_rows(config: &Config) -> Vec<Row> {
@@ -297,6 +307,7 @@ mod tests {
 
     const FILE: &str = "insecure-registries = [\"registry.lan:5000\", \"other.lan\"]\n\
         [sandbox]\nrung = \"rootless\"\nminimum = \"single-id\"\n\
+        [limits]\nmemory = \"4G\"\nidle-timeout = \"10m\"\ncpus = 1.5\n\
         [base]\nmirror = \"https://me:s3cret@mirror.example/debian\"\n\
         [network]\nhttps-proxy = \"http://me:s3cret@proxy.example:3128\"\nca-file = \"/etc/corp/ca.pem\"\n\
         [[mirrors]]\nprefix = \"https://registry.npmjs.org/\"\ntarget = \"https://me:s3cret@npm.example/?key=s3cret\"\n";

@@ -13,6 +13,7 @@ pub mod failure;
 pub mod network;
 pub mod interrupt;
 pub mod terminal;
+pub mod limits;
 
 pub mod base;
 pub mod build;
@@ -91,7 +92,7 @@ fn run(arguments: Arguments, matches: &ArgMatches, manner: Manner) -> Result<u8,
         quiet: typed_or_default(matches, "quiet", quiet),
     };
     match command {
-        Command::Build(command) => build::run(command, &config, manner),
+        Command::Build(command) => build::run(*command, &config, manner),
         Command::Plan(command) => plan::run(command, &config, manner),
         Command::Run(command) => run::run(&command, &config),
         Command::Inspect(command) => inspect::run(&command, &config),

@@ -4,17 +4,18 @@ use std::fmt::Write as _;
 
 use crate::buildpack::detect::DetectError as ChoiceError;
 use crate::cli::arguments::build::PlanArguments;
+use crate::cli::arguments::limits::LimitArguments;
 use crate::cli::build;
 use crate::cli::config::Config;
 use crate::cli::failure::CommandError;
 use crate::cli::interrupt;
+use crate::cli::limits::limits;
 use crate::cli::render;
 use crate::cli::render::Manner;
 use crate::cli::render::Renderer;
 use crate::cli::tools;
 use crate::cli::tools::Toolbox;
 use crate::error::BuildError;
-use crate::model::limits::Limits;
 use crate::model::request::BuildRequest;
 use crate::model::secret::SearchWidth;
 use crate::phases::detect::DetectError;
@@ -65,7 +66,7 @@ fn request(arguments: PlanArguments, config: &Config) -> Result<BuildRequest, Co
         search_width: SearchWidth::default(),
         force: true,
         created: None,
-        limits: Limits::default(),
+        limits: limits(&LimitArguments::default(), &config.file.limits),
         report_directory: None,
     })
 }

@@ -96,6 +96,9 @@ pub fn exit_code(facts: Facts, otherwise: u8) -> u8 {
             "buildpack_failed"
             | "buildpack_offline"
             | "buildpack_timed_out"
+            | "buildpack_idle"
+            | "buildpack_processes_limit"
+            | "buildpack_disk_limit"
             | "buildpack_out_of_memory"
             | "buildpack_output_limit",
             _,

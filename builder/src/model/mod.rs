@@ -13,6 +13,7 @@ pub mod policy;
 pub mod refused;
 pub mod size;
 pub mod limits;
+pub mod limit_reached;
 pub mod phase;
 pub mod output;
 pub mod secret;

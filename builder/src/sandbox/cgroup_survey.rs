@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use crate::sandbox::cgroup::Cgroup;
 use crate::sandbox::cgroup::Limited;
-use crate::sandbox::cgroup::mount_points;
-use crate::sandbox::cgroup::version_2_parents;
+use crate::sandbox::cgroup_place::mount_points;
+use crate::sandbox::cgroup_place::version_2_parents;
 
 /// Limits that are only tried, and hold nobody.
 const MEMORY_BYTES: u64 = 1 << 30;
@@ -76,6 +76,7 @@ impl Cgroups {
             id: &id,
             memory_bytes_max: Some(MEMORY_BYTES),
             processes_max: PROCESSES,
+            cpu_hundredths_max: None,
         };
         let tried = Cgroup::try_out(own, mounts, limited);
         Self {
@@ -99,6 +100,7 @@ mod tests {
         fs::create_dir_all(&own).unwrap();
         for path in [&own, own.parent().unwrap()] {
             fs::write(path.join("cgroup.controllers"), controllers).unwrap();
+            fs::write(path.join("cgroup.procs"), "").unwrap();
         }
         let mounts = format!(
             "30 25 0:26 / {} rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n",

@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::model::limit_reached::LimitReached;
+
 /// Whom a command runs as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RunAs {
@@ -37,21 +39,8 @@ pub enum Exit {
     Code(i32),
     /// A signal ended it.
     Signal(i32),
-    /// The wall clock ended it.
-    TimedOut {
-        /// The limit.
-        after: Duration,
-    },
-    /// The kernel ended it, or one of its children, for the memory that it used.
-    OutOfMemory {
-        /// The limit in bytes.
-        limit_bytes: u64,
-    },
-    /// It was ended because it wrote too much.
-    TooMuchOutput {
-        /// The limit in bytes.
-        limit_bytes: u64,
-    },
+    /// It was ended, or failed, because it had used up what it may.
+    OverLimit(LimitReached),
     /// The build was cancelled.
     Cancelled,
     /// The program could not be started.

@@ -30,6 +30,7 @@ use crate::sandbox::landlock_rules;
 use crate::sandbox::linux;
 use crate::sandbox::linux::Forked;
 use crate::sandbox::message::Answer;
+use crate::sandbox::message::Counters;
 use crate::sandbox::message::Ids;
 use crate::sandbox::message::Report;
 use crate::sandbox::message::Request;
@@ -65,7 +66,8 @@ pub(crate) fn main(init: Init, setup: &Socket) -> ! {
             let sockets: Vec<BorrowedFd<'_>> = prepared.sockets.iter().map(AsFd::as_fd).collect();
             let report = Report::Ready {
                 notes: prepared.notes,
-                memory_events: None,
+                counters: Counters::default(),
+                init: 0,
                 limits: Vec::new(),
             };
             if setup.send(&report, &sockets).is_err() {

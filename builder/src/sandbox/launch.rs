@@ -30,6 +30,8 @@ use crate::sandbox::identity::Identity;
 use crate::sandbox::job_files;
 use crate::sandbox::ladder::Trees;
 use crate::sandbox::ladder::Walls;
+use crate::sandbox::message::Counters;
+use crate::sandbox::message::Ended;
 use crate::sandbox::message::IdMap;
 use crate::sandbox::message::Ids;
 use crate::sandbox::message::Report;
@@ -60,7 +62,8 @@ pub(crate) struct Launched {
     pub(crate) sockets: Option<JobSockets>,
     pub(crate) notes: Vec<String>,
     pub(crate) limits: Vec<String>,
-    pub(crate) memory_events: Option<PathBuf>,
+    pub(crate) counters: Counters,
+    pub(crate) init: u32,
 }
 
 /// Starts the monitor of a job and waits until the job is there.
@@ -117,23 +120,23 @@ pub(crate) fn launch(spec: &JobSpec) -> Result<Launched, SandboxError> {
     };
     let Report::Ready {
         notes,
-        memory_events,
+        counters,
         limits,
+        init,
     } = report
     else {
         drop(monitor.wait());
         return Err(failure_of(report));
     };
-    let sockets = job_sockets(spec, sockets);
-    let memory_events = memory_events.map(PathBuf::from);
     Ok(Launched {
         monitor,
         control,
         requests,
-        sockets,
+        sockets: job_sockets(spec, sockets),
         notes,
         limits,
-        memory_events,
+        counters,
+        init,
     })
 }
 
@@ -265,6 +268,7 @@ fn start_message(spec: &JobSpec, ids: Ids) -> Start {
         host_network: spec.network == Network::Host,
         memory_bytes_max: spec.limits.memory_bytes_max,
         processes_max: spec.limits.processes_max,
+        cpu_hundredths_max: spec.limits.cpu_hundredths_max,
         lifetime_ms_max: u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX),
     }
 }
@@ -293,7 +297,7 @@ fn receive_ready(control: &Socket) -> Result<(Report, Vec<OwnedFd>), SandboxErro
 fn failure_of(report: Report) -> SandboxError {
     match report {
         Report::Failed(error) => failure_of_step(error),
-        Report::Ended { why, .. } => SandboxError::Start {
+        Report::Ended(Ended { why, .. }) => SandboxError::Start {
             step: "make the job".to_owned(),
             why,
         },

@@ -43,6 +43,7 @@ pub(crate) struct Start {
     pub(crate) host_network: bool,
     pub(crate) memory_bytes_max: Option<u64>,
     pub(crate) processes_max: u64,
+    pub(crate) cpu_hundredths_max: Option<u64>,
     /// After this many milliseconds the monitor kills everything, whatever the worker does.
     pub(crate) lifetime_ms_max: u64,
 }
@@ -102,13 +103,46 @@ pub(crate) enum Report {
     /// It runs. With it, if the job has a way out: the name server's socket, then the listeners.
     Ready {
         notes: Vec<String>,
-        memory_events: Option<OsString>,
+        counters: Counters,
         limits: Vec<String>,
+        /// Init's number as the monitor and the worker see it.
+        init: u32,
     },
     /// It does not.
     Failed(StepError),
-    /// It ended; `out_of_memory` if the kernel killed something for memory.
-    Ended { out_of_memory: bool, why: String },
+    /// It ended.
+    Ended(Ended),
+}
+
+/// How a job ended.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Ended {
+    /// Whether something was killed for memory.
+    pub(crate) out_of_memory: bool,
+    /// The processes with the most memory, where the monitor has looked.
+    pub(crate) used_by: Vec<String>,
+    pub(crate) why: String,
+}
+
+impl Ended {
+    /// With this reason, and nothing about memory.
+    pub(crate) fn because(why: String) -> Self {
+        Self {
+            why,
+            ..Self::default()
+        }
+    }
+}
+
+/// Files of a job's cgroups that tell what it has used up.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Counters {
+    /// Its `oom_kill` line counts processes that the kernel killed for memory.
+    pub(crate) memory_events: Option<OsString>,
+    /// The memory of all processes, in bytes.
+    pub(crate) memory_usage: Option<OsString>,
+    /// Its `max` line counts processes that could not be started.
+    pub(crate) refused_processes: Option<OsString>,
 }
 
 /// Worker to init. With each: the socket for the answer.

@@ -30,12 +30,14 @@ use crate::sandbox::init::Init;
 use crate::sandbox::ladder::Walls;
 use crate::sandbox::linux;
 use crate::sandbox::linux::Forked;
+use crate::sandbox::message::Ended;
 use crate::sandbox::message::IdMap;
 use crate::sandbox::message::Ids;
 use crate::sandbox::message::Report;
 use crate::sandbox::message::Setup;
 use crate::sandbox::message::Start;
 use crate::sandbox::mount;
+use crate::sandbox::process_usage;
 use crate::sandbox::socket::DESCRIPTORS_MAX;
 use crate::sandbox::socket::Socket;
 use crate::sandbox::step::MAKE_NAMESPACES;
@@ -88,6 +90,7 @@ fn monitor(control: &Socket, start: Start, descriptors: Vec<OwnedFd>) -> Result<
         id: &start.id,
         memory_bytes_max: start.memory_bytes_max,
         processes_max: start.processes_max,
+        cpu_hundredths_max: start.cpu_hundredths_max,
     });
     let result = run_job(control, start, requests.into(), &cgroup, deadline);
     cgroup.remove();
@@ -141,9 +144,11 @@ fn run_job(
         end_orphans(start.uid);
     }
     let out_of_memory = killed_for_memory(cgroup) > 0;
-    ended.map(|end| Report::Ended {
-        out_of_memory: out_of_memory || end.over_memory,
-        why: end.why,
+    ended.map(|ended| {
+        Report::Ended(Ended {
+            out_of_memory: out_of_memory || ended.out_of_memory,
+            ..ended
+        })
     })
 }
 
@@ -181,18 +186,16 @@ fn make_ready(
         Report::Ready { notes, .. } => {
             let report = Report::Ready {
                 notes: notes.into_iter().chain(cgroup.notes.iter().cloned()).collect(),
-                memory_events: cgroup
-                    .memory_events
-                    .as_ref()
-                    .map(|path| path.clone().into_os_string()),
+                counters: cgroup.counters.clone(),
                 limits: cgroup.limits.clone(),
+                init: pid.as_raw_nonzero().get().unsigned_abs(),
             };
             let sockets: Vec<BorrowedFd<'_>> = sockets.iter().map(AsFd::as_fd).collect();
             control
                 .send(&report, &sockets)
                 .step(|| "tell the worker".to_owned())
         }
-        Report::Ended { why, .. } => Err(StepError {
+        Report::Ended(Ended { why, .. }) => Err(StepError {
             step: "make the job".to_owned(),
             why,
             number: None,
@@ -218,11 +221,6 @@ fn map_ids(process: &str, ids: Ids) -> Result<(), StepError> {
     write("gid_map", &map)
 }
 
-struct End {
-    why: String,
-    over_memory: bool,
-}
-
 /// Waits for the end of init, of the worker or of the time.
 fn wait_for_end(
     control: &Socket,
@@ -231,12 +229,11 @@ fn wait_for_end(
     pidfd: &OwnedFd,
     deadline: Instant,
     cgroup: &Cgroup,
-) -> End {
-    let watched = start.memory_bytes_max.filter(|_| cgroup.memory_events.is_none());
-    let end = |why: &str, over_memory| End {
-        why: why.to_owned(),
-        over_memory,
-    };
+) -> Ended {
+    let watched = start
+        .memory_bytes_max
+        .filter(|_| cgroup.counters.memory_events.is_none());
+    let end = |why: &str| Ended::because(why.to_owned());
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let wait = if watched.is_some() {
@@ -251,22 +248,27 @@ fn wait_for_end(
         let timeout = Timespec::try_from(wait).ok();
         match rustix::event::poll(&mut polled, timeout.as_ref()) {
             Err(rustix::io::Errno::INTR) => continue,
-            Err(error) => return end(&error.to_string(), false),
+            Err(error) => return end(&error.to_string()),
             Ok(_) => {}
         }
         if !polled[0].revents().is_empty() {
-            return end("its first process died", false);
+            return end("its first process died");
         }
         if !polled[1].revents().is_empty() {
-            return end("the worker let go of it", false);
+            return end("the worker let go of it");
         }
         if Instant::now() >= deadline {
-            return end("its time was up", false);
+            return end("its time was up");
         }
         if let Some(limit) = watched
             && memory_of_tree(pid) > limit
         {
-            return end("it used more memory than it may", true);
+            let init = pid.as_raw_nonzero().get().unsigned_abs();
+            return Ended {
+                out_of_memory: true,
+                used_by: process_usage::by_memory(&process_usage::below(init, std::process::id())),
+                ..end("it used more memory than it may")
+            };
         }
     }
 }
@@ -308,10 +310,8 @@ fn kill(pidfd: &OwnedFd) {
 }
 
 fn killed_for_memory(cgroup: &Cgroup) -> u64 {
-    let text = cgroup
-        .memory_events
-        .as_ref()
-        .and_then(|path| fs::read_to_string(path).ok());
+    let events = cgroup.counters.memory_events.as_ref();
+    let text = events.and_then(|path| fs::read_to_string(path).ok());
     cgroup::out_of_memory_kills(&text.unwrap_or_default())
 }
 

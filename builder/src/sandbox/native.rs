@@ -6,7 +6,6 @@ use std::os::fd::AsFd;
 use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::path::PathBuf;
 use std::process::Child;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -16,12 +15,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
-use rustix::event::PollFd;
-use rustix::event::PollFlags;
-use rustix::event::Timespec;
-use rustix::process::Pid;
-use rustix::process::PidfdFlags;
-
 use crate::model::limits::Limits;
 use crate::sandbox::attachment::Attachment;
 use crate::sandbox::cgroup;
@@ -30,6 +23,8 @@ use crate::sandbox::command::Command;
 use crate::sandbox::command::Exit;
 use crate::sandbox::connect;
 use crate::sandbox::directory::JobDirectory;
+use crate::sandbox::disk_usage::DiskWatch;
+use crate::sandbox::ending;
 use crate::sandbox::error::SandboxError;
 use crate::sandbox::files;
 use crate::sandbox::job::Entry;
@@ -41,8 +36,9 @@ use crate::sandbox::kill_handle::Shared;
 use crate::sandbox::ladder::Walls;
 use crate::sandbox::launch;
 use crate::sandbox::message::Answer;
+use crate::sandbox::message::Counters;
+use crate::sandbox::message::Ended;
 use crate::sandbox::message::FileRequest;
-use crate::sandbox::message::Report;
 use crate::sandbox::message::Request;
 use crate::sandbox::running;
 use crate::sandbox::secret_mount;
@@ -55,9 +51,6 @@ use crate::sandbox::turn::Turns;
 
 /// How long the end of a job may take before its monitor is killed too.
 const END_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the monitor may take to say why a job died.
-const REASON_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// A running job. Dropping it kills everything inside and removes its directory.
 pub struct NativeJob {
     pub(crate) shared: Arc<Shared>,
@@ -68,10 +61,14 @@ pub struct NativeJob {
     /// Where they are moved and not mounted.
     layers: Mutex<Option<Layers>>,
     /// Why the job died, once somebody asked.
-    ended: Mutex<Option<(bool, String)>>,
+    ended: Mutex<Option<Ended>>,
     notes: Vec<String>,
     rung: String,
-    memory_events: Option<PathBuf>,
+    pub(crate) counters: Counters,
+    /// Its first process, as the worker sees it.
+    pub(crate) init: u32,
+    pub(crate) has_disk_limit: bool,
+    pub(crate) disk: Mutex<Option<DiskWatch>>,
     pub(crate) limits: Limits,
     pub(crate) grace: Duration,
     pub(crate) deadline: Instant,
@@ -87,6 +84,7 @@ impl NativeJob {
         let deadline = Instant::now() + spec.limits.timeout;
         let launched = launch::launch(&spec)?;
         let begins_apart = matches!(spec.network, Network::Host | Network::Proxy { .. });
+        let disk = DiskWatch::begin(&spec);
         let limits_in_force = launched.limits.join(", ");
         Ok(Self {
             shared: Arc::new(Shared::new(launched.control)),
@@ -97,7 +95,10 @@ impl NativeJob {
             ended: Mutex::new(None),
             notes: launched.notes,
             rung: format!("{}; {limits_in_force}", spec.ground.words()),
-            memory_events: launched.memory_events,
+            counters: launched.counters,
+            init: launched.init,
+            has_disk_limit: disk.is_some(),
+            disk: Mutex::new(disk),
             variables: spec.variables(),
             directory: spec.directory,
             limits: spec.limits,
@@ -200,10 +201,8 @@ impl NativeJob {
 
     /// How many of the job's processes the kernel has killed for memory until now.
     pub(crate) fn memory_kills(&self) -> u64 {
-        let text = self
-            .memory_events
-            .as_ref()
-            .and_then(|path| fs::read_to_string(path).ok());
+        let events = self.counters.memory_events.as_ref();
+        let text = events.and_then(|path| fs::read_to_string(path).ok());
         cgroup::out_of_memory_kills(&text.unwrap_or_default())
     }
 
@@ -212,25 +211,20 @@ impl NativeJob {
         self.shared.control.shut_down();
     }
 
-    /// Whether the job died for memory, and why it died.
-    pub(crate) fn reason(&self) -> (bool, String) {
+    /// The number of the monitor's process.
+    pub(crate) fn monitor_number(&self) -> u32 {
+        lock(&self.monitor).id()
+    }
+
+    /// Why the job died.
+    pub(crate) fn reason(&self) -> Ended {
         let mut ended = lock(&self.ended);
-        if let Some(known) = ended.as_ref() {
-            return known.clone();
+        if ended.is_none() {
+            *ended = ending::reason(&self.shared.control);
         }
-        let mut polled = [PollFd::new(&self.shared.control, PollFlags::IN)];
-        let timeout = Timespec::try_from(REASON_TIMEOUT).ok();
-        if !matches!(rustix::event::poll(&mut polled, timeout.as_ref()), Ok(1..)) {
-            // The job lives; what was lost is one process of it.
-            return (false, "no answer came".to_owned());
-        }
-        let told = self.shared.control.receive::<Report>().ok().flatten();
-        let reason = match told {
-            Some((Report::Ended { out_of_memory, why }, _)) => (out_of_memory, why),
-            Some((Report::Failed(error), _)) => (false, error.to_string()),
-            Some((Report::Ready { .. }, _)) | None => (false, "its monitor is gone".to_owned()),
-        };
-        ended.insert(reason).clone()
+        ended
+            .clone()
+            .unwrap_or_else(|| Ended::because("no answer came".to_owned()))
     }
 
     pub(crate) fn death(&self, during: &str) -> JobError {
@@ -239,7 +233,7 @@ impl NativeJob {
         }
         JobError::Ended {
             during: during.to_owned(),
-            why: self.reason().1,
+            why: self.reason().why,
         }
     }
 
@@ -359,7 +353,7 @@ impl Drop for NativeJob {
         // They keep the job's network namespace.
         drop(self.take_sockets());
         let mut monitor = lock(&self.monitor);
-        if !ends_within(&monitor, END_TIMEOUT) {
+        if !ending::ends_within(&monitor, END_TIMEOUT) {
             // Init dies with it.
             drop(monitor.kill());
         }
@@ -369,19 +363,6 @@ impl Drop for NativeJob {
             drop(layers.detach());
         }
     }
-}
-
-/// Whether a child that nobody has waited for ends in time.
-fn ends_within(child: &Child, timeout: Duration) -> bool {
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    let Some(Ok(pidfd)) = pid.map(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty())) else {
-        return false;
-    };
-    let timeout = Timespec::try_from(timeout).ok();
-    let ended = rustix::io::retry_on_intr(|| {
-        rustix::event::poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], timeout.as_ref())
-    });
-    matches!(ended, Ok(1..))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -9,6 +9,8 @@ use rustix::event::PollFlags;
 use rustix::event::Timespec;
 use rustix::io::Errno;
 
+use crate::model::limit_reached::Limit;
+use crate::model::limit_reached::LimitReached;
 use crate::sandbox::attachment::Attachment;
 use crate::sandbox::attachment::Control;
 use crate::sandbox::attachment::Input;
@@ -24,6 +26,7 @@ use crate::sandbox::native::NativeJob;
 use crate::sandbox::output::Capped;
 use crate::sandbox::socket::Socket;
 use crate::sandbox::streams::Streams;
+use crate::sandbox::watch::Watch;
 
 /// How long output is awaited after the command has ended, from what it left behind (`exec > >(tee log)`).
 const LAST_OUTPUT_TIMEOUT: Duration = Duration::from_millis(200);
@@ -44,15 +47,24 @@ pub(crate) fn run(
     let kills_before = job.memory_kills();
     let output_bytes_max = attachment.map_or(job.limits.output_bytes_max, |_| u64::MAX);
     let mut capped = Capped::new(output, output_bytes_max);
+    let mut watch = Watch::begin(job, attachment.is_some());
     let mut running = match Running::start(job, command, attachment, turn.number()) {
         Err(JobError::Cancelled) => return Ok(Exit::Cancelled),
         other => other?,
     };
-    let ended = running.follow(&mut capped)?;
+    let ended = running.follow(&mut capped, &mut watch)?;
     running.read_the_rest(&mut capped);
+    if capped.is_over() {
+        // What was ended for one reason may have had another by the time that it was gone.
+        running.reached = Some(LimitReached::of(Limit::Output(job.limits.output_bytes_max)));
+    }
     let is_to_blame = turn.was_alone() || ended.as_ref().is_some_and(was_killed);
-    let over_memory = is_to_blame && job.memory_kills() > kills_before;
-    exit_of(&running, ended, over_memory, &capped)
+    let shortage = if is_to_blame && job.memory_kills() > kills_before {
+        Some(watch.out_of_memory())
+    } else {
+        watch.out_of_processes().filter(|_| turn.was_alone())
+    };
+    exit_of(running, ended, shortage, &watch, &capped)
 }
 
 /// How far the wall clock is with a command.
@@ -79,6 +91,8 @@ struct Running<'a> {
     deadline: Instant,
     /// The limit that the deadline stands for.
     limit: Duration,
+    /// Why it is being ended.
+    reached: Option<LimitReached>,
 }
 
 impl<'a> Running<'a> {
@@ -140,17 +154,21 @@ impl<'a> Running<'a> {
             patience: Patience::Running,
             deadline,
             limit,
+            reached: None,
         })
     }
 
     /// Passes output on until the command has ended; none when the job died under it.
-    fn follow(&mut self, output: &mut Capped<'_>) -> Result<Option<Answer>, JobError> {
+    fn follow(&mut self, output: &mut Capped<'_>, watch: &mut Watch<'_>) -> Result<Option<Answer>, JobError> {
         if let Some(answer) = self.early.take() {
             return Ok(Some(answer));
         }
         loop {
-            let [answered, told, stdout, stderr, way_in] = self.wait(self.deadline)?;
+            let [answered, told, stdout, stderr, way_in] = self.wait(watch)?;
             self.streams.read([stdout, stderr], output);
+            if stdout || stderr {
+                watch.heard();
+            }
             if way_in {
                 self.streams.feed();
             }
@@ -168,15 +186,28 @@ impl<'a> Running<'a> {
                     .flatten()
                     .map(|(answer, _)| answer));
             }
+            if self.patience == Patience::Running
+                && let Some(reached) = watch.look()
+            {
+                self.reached = Some(reached);
+                self.lose_patience();
+            }
             if Instant::now() >= self.deadline {
+                if self.patience == Patience::Running {
+                    self.reached = Some(watch.timed_out(self.limit));
+                }
                 self.lose_patience();
             }
         }
     }
 
-    /// Waits for an answer, for something told, for output, for the way in, or for the time; says which of them is
-    /// ready, in this order.
-    fn wait(&self, until: Instant) -> Result<[bool; 5], JobError> {
+    /// Waits for an answer, for something told, for output, for the way in, or for the time to look or to end; says
+    /// which of them is ready, in this order.
+    fn wait(&self, watch: &Watch<'_>) -> Result<[bool; 5], JobError> {
+        let is_running = self.patience == Patience::Running;
+        let look = watch.next().filter(|_| is_running);
+        let until = look.map_or(self.deadline, |look| look.min(self.deadline));
+        let refusals = watch.refusals().filter(|_| is_running);
         let controls = self.attachment.map(|attachment| attachment.controls);
         let [stdout, stderr, way_in] = self.streams.watched();
         let watched = [
@@ -185,6 +216,7 @@ impl<'a> Running<'a> {
             stdout,
             stderr,
             way_in,
+            refusals.map(|refusals| PollFd::new(refusals, PollFlags::PRI)),
         ];
         let (positions, mut polled): (Vec<usize>, Vec<PollFd<'_>>) = watched
             .into_iter()
@@ -203,7 +235,10 @@ impl<'a> Running<'a> {
         }
         let mut ready = [false; 5];
         for (position, polled) in positions.into_iter().zip(&polled) {
-            ready[position] = !polled.revents().is_empty();
+            // The watch looks by itself whether processes were refused.
+            if let Some(ready) = ready.get_mut(position) {
+                *ready = !polled.revents().is_empty();
+            }
         }
         Ok(ready)
     }
@@ -284,45 +319,55 @@ fn was_killed(answer: &Answer) -> bool {
     }
 }
 
+/// `shortage` is what the command had too little of, if it failed for it.
 fn exit_of(
-    running: &Running<'_>,
+    running: Running<'_>,
     answer: Option<Answer>,
-    over_memory: bool,
+    shortage: Option<LimitReached>,
+    watch: &Watch<'_>,
     output: &Capped<'_>,
 ) -> Result<Exit, JobError> {
     let job = running.job;
-    let out_of_memory = Exit::OutOfMemory {
-        limit_bytes: job.limits.memory_bytes_max.unwrap_or(0),
-    };
-    // What was ended for one reason may have had another by the time that it was gone.
-    let ended_by_us = if output.is_over() {
-        Exit::TooMuchOutput {
-            limit_bytes: job.limits.output_bytes_max,
-        }
-    } else {
-        Exit::TimedOut { after: running.limit }
-    };
     let Some(answer) = answer else {
-        return match () {
-            () if job.is_cancelled() => Ok(Exit::Cancelled),
-            () if running.patience != Patience::Running => Ok(ended_by_us),
-            () if job.reason().0 => Ok(out_of_memory),
-            () => Err(job.death(&running.command.name)),
-        };
+        if job.is_cancelled() {
+            return Ok(Exit::Cancelled);
+        }
+        if let Some(reached) = running.reached {
+            return Ok(Exit::OverLimit(reached));
+        }
+        let reason = job.reason();
+        if !reason.out_of_memory {
+            return Err(job.death(&running.command.name));
+        }
+        let mut reached = watch.out_of_memory();
+        if !reason.used_by.is_empty() {
+            reached.used_by = reason.used_by;
+        }
+        return Ok(Exit::OverLimit(reached));
     };
-    match answer {
-        _ if running.patience != Patience::Running || output.is_over() => Ok(ended_by_us),
-        Answer::NotStarted { why } => Ok(Exit::NotStarted { why }),
-        Answer::Exited { code: 0 } => {
-            if over_memory {
-                output.note("a process of this step was killed because memory ran out");
+    if let Some(reached) = running.reached {
+        return Ok(Exit::OverLimit(reached));
+    }
+    match (answer, shortage) {
+        (Answer::NotStarted { why }, _) => Ok(Exit::NotStarted { why }),
+        (Answer::Exited { code: 0 }, shortage) => {
+            match shortage.map(|reached| reached.limit) {
+                Some(Limit::Memory(_)) => {
+                    output.note("a process of this step was killed because memory ran out");
+                }
+                Some(Limit::Processes(count)) => {
+                    output.note(&format!(
+                        "this step could not start more than {count} processes at once"
+                    ));
+                }
+                _ => {}
             }
             Ok(Exit::Code(0))
         }
-        Answer::Exited { .. } | Answer::Killed { .. } if over_memory => Ok(out_of_memory),
-        Answer::Exited { code } => Ok(Exit::Code(code)),
-        Answer::Killed { signal } => Ok(Exit::Signal(signal)),
-        other @ (Answer::Done | Answer::Terminal | Answer::Missing | Answer::Failed { .. }) => {
+        (Answer::Exited { .. } | Answer::Killed { .. }, Some(reached)) => Ok(Exit::OverLimit(reached)),
+        (Answer::Exited { code }, None) => Ok(Exit::Code(code)),
+        (Answer::Killed { signal }, None) => Ok(Exit::Signal(signal)),
+        (other @ (Answer::Done | Answer::Terminal | Answer::Missing | Answer::Failed { .. }), _) => {
             let why = format!("an odd answer: {other:?}");
             Err(JobError::Ended {
                 during: running.command.name.clone(),

@@ -23,6 +23,8 @@ use rustix::fs::ResolveFlags;
 
 use crate::events::Cancel;
 use crate::events::Stream;
+use crate::model::limit_reached::Limit;
+use crate::model::limit_reached::LimitReached;
 use crate::sandbox::attachment::Attachment;
 use crate::sandbox::command::Command;
 use crate::sandbox::command::Exit;
@@ -225,7 +227,7 @@ impl Job for BwrapJob {
             let ending = if self.cancel.is_cancelled() {
                 Exit::Cancelled
             } else if Instant::now() > end {
-                Exit::TimedOut { after }
+                Exit::OverLimit(LimitReached::of(Limit::WallClock(after)))
             } else {
                 continue;
             };

@@ -1,14 +1,11 @@
 //! What `build` and `plan` take.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::Args;
 
+use crate::cli::arguments::limits::LimitArguments;
 use crate::cli::arguments::network::NetworkArguments;
-use crate::cli::arguments::value::memory;
-use crate::cli::arguments::value::positive_duration;
-use crate::cli::arguments::value::size;
 
 /// Where a source is and how it is read.
 #[derive(Debug, Args)]
@@ -84,17 +81,9 @@ pub struct BuildArguments {
     )]
     pub creation_time: Option<i64>,
 
-    /// How long the build may take: 90s, 20m, 1h
-    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = positive_duration)]
-    pub timeout: Duration,
-
-    /// How much memory the build may use: 512M, 4G [default: no limit]
-    #[arg(long, value_name = "SIZE", value_parser = memory)]
-    pub memory: Option<u64>,
-
-    /// How much output one step may write before it is ended
-    #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = size)]
-    pub output_limit: u64,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment would become the help's heading")]
+    pub limits: LimitArguments,
 
     #[command(flatten)]
     #[expect(missing_docs, reason = "a doc comment would become the help's heading")]

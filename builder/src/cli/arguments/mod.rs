@@ -3,10 +3,11 @@
 pub mod about;
 pub mod build;
 pub mod image;
+pub mod limits;
 pub mod network;
 pub mod upkeep;
 
-mod value;
+pub(in crate::cli) mod value;
 
 use std::path::PathBuf;
 
@@ -102,7 +103,7 @@ pub enum Progress {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Build an image from source code
-    Build(BuildArguments),
+    Build(Box<BuildArguments>),
     /// Show which buildpacks would build a source, and why the others would not
     Plan(PlanArguments),
     /// Try an image in the sandbox

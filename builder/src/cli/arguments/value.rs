@@ -22,7 +22,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// A time longer than nothing.
-pub(super) fn positive_duration(text: &str) -> Result<Duration, String> {
+pub(in crate::cli) fn positive_duration(text: &str) -> Result<Duration, String> {
     duration(text).and_then(|found| {
         if found.is_zero() {
             Err("it must be longer than nothing".to_owned())
@@ -33,7 +33,7 @@ pub(super) fn positive_duration(text: &str) -> Result<Duration, String> {
 }
 
 /// A build's own processes need some memory before anything runs.
-pub(super) fn memory(text: &str) -> Result<u64, String> {
+pub(in crate::cli) fn memory(text: &str) -> Result<u64, String> {
     const LEAST: u64 = 16 << 20;
     size(text).and_then(|found| {
         if found < LEAST {
@@ -44,8 +44,23 @@ pub(super) fn memory(text: &str) -> Result<u64, String> {
     })
 }
 
+/// Processors, in hundredths of one: `2`, `0.5`.
+pub(in crate::cli) fn processors(text: &str) -> Result<u64, String> {
+    let wrong = || "processors are a number with at most two decimals: 2, 0.5".to_owned();
+    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || whole.len() > 6 || part.len() > 2 || !is_number(whole) || !is_number(part) {
+        return Err(wrong());
+    }
+    let hundredths: u64 = format!("{whole}{part:0<2}").parse().map_err(|_| wrong())?;
+    if hundredths == 0 {
+        return Err("it must be more than nothing".to_owned());
+    }
+    Ok(hundredths)
+}
+
 /// Bytes with a unit: `512M`, `4G`.
-pub(super) fn size(text: &str) -> Result<u64, String> {
+pub(in crate::cli) fn size(text: &str) -> Result<u64, String> {
     let (number, unit) = split_unit(text);
     let shift = match unit.trim_end_matches("iB").trim_end_matches('B') {
         "" => 0,
@@ -73,6 +88,16 @@ fn split_unit(text: &str) -> (&str, &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn processors_have_two_decimals() {
+        assert_eq!(processors("2"), Ok(200));
+        assert_eq!(processors("0.5"), Ok(50));
+        assert_eq!(processors("1.25"), Ok(125));
+        for text in ["", ".5", "0", "0.00", "1.255", "-1", "x", "9999999"] {
+            assert!(processors(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn durations_and_sizes_have_units() {

@@ -42,6 +42,8 @@ use crate::cli::tools::Toolbox;
 use crate::events::Cancel;
 use crate::model::failure::Facts;
 use crate::model::failure::Failure;
+use crate::model::limit_reached::Limit;
+use crate::model::limit_reached::LimitReached;
 use crate::model::policy::NetworkPolicy;
 use crate::sandbox::attachment::Attachment;
 use crate::sandbox::attachment::Controls;
@@ -298,9 +300,12 @@ fn exit_code(exit: Exit, program: String) -> Result<u8, CommandError> {
     match exit {
         Exit::Code(code) => Ok(u8::try_from(code).unwrap_or(u8::MAX)),
         Exit::Signal(signal) => Ok(of_signal(signal)),
-        Exit::OutOfMemory { .. } | Exit::TooMuchOutput { .. } => Ok(of_signal(KILL)),
+        Exit::OverLimit(LimitReached {
+            limit: Limit::WallClock(after),
+            ..
+        }) => Err(StartError::TimedOut { after }.into()),
+        Exit::OverLimit(_) => Ok(of_signal(KILL)),
         Exit::Cancelled => Ok(INTERRUPTED_EXIT),
-        Exit::TimedOut { after } => Err(StartError::TimedOut { after }.into()),
         Exit::NotStarted { why } => Err(StartError::NotStarted { program, why }.into()),
     }
 }
@@ -328,7 +333,7 @@ mod tests {
             (Exit::Code(0), 0),
             (Exit::Code(7), 7),
             (Exit::Signal(15), 143),
-            (Exit::OutOfMemory { limit_bytes: 1 }, 137),
+            (Exit::OverLimit(LimitReached::of(Limit::Memory(1))), 137),
             (Exit::Cancelled, 130),
         ] {
             assert_eq!(exit_code(exit, "web".to_owned()).unwrap(), code);
