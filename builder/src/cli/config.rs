@@ -107,6 +107,8 @@ pub struct SandboxFile {
     pub rung: Option<Rung>,
     /// The lowest rung that may be used, whatever the command line says.
     pub minimum: Option<Rung>,
+    /// Whether a build with limits may start itself in a scope of systemd's, where it helps.
+    pub scope: Option<bool>,
 }
 
 impl SandboxFile {

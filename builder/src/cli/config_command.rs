@@ -70,7 +70,7 @@ fn rows(config: &Config, shown: &Shown) -> Vec<Row> {
         environment: _,
         file,
         file_path,
-        rung,
+        rung: _,
         network: _,
     } = config;
     let File {
@@ -90,7 +90,11 @@ fn rows(config: &Config, shown: &Shown) -> Vec<Row> {
                 denied_suffixes: _,
                 trusted_hosts: _,
             },
-        sandbox: SandboxFile { rung: _, minimum },
+        sandbox: SandboxFile {
+            rung: _,
+            minimum: _,
+            scope: _,
+        },
         limits: _,
         mirrors,
     } = file;
@@ -107,18 +111,7 @@ fn rows(config: &Config, shown: &Shown) -> Vec<Row> {
         ),
     ];
     rows.extend(rows_of_manner(shown));
-    let asked = |choice: RungChoice| choice.exactly.map_or("auto", Rung::name).to_owned();
-    rows.push(row(
-        "sandbox.rung",
-        Some(rung.clone().map(asked)),
-        &[Variable::PackhorseSandbox],
-    ));
-    let minimum = config.of_file(minimum.as_ref());
-    rows.push(row(
-        "sandbox.minimum",
-        minimum.map(|minimum| minimum.map(|rung| rung.name().to_owned())),
-        &[],
-    ));
+    rows.extend(sandbox_rows(config));
     rows.extend(
         limits::settings(config)
             .into_iter()
@@ -134,6 +127,28 @@ fn rows(config: &Config, shown: &Shown) -> Vec<Row> {
     ));
     rows.extend(rows_of_programs(config));
     rows
+}
+
+fn sandbox_rows(config: &Config) -> [Row; 3] {
+    let asked = |choice: RungChoice| choice.exactly.map_or("auto", Rung::name).to_owned();
+    let minimum = config.of_file(config.file.sandbox.minimum.as_ref());
+    [
+        row(
+            "sandbox.rung",
+            Some(config.rung.clone().map(asked)),
+            &[Variable::PackhorseSandbox],
+        ),
+        row(
+            "sandbox.minimum",
+            minimum.map(|minimum| minimum.map(|rung| rung.name().to_owned())),
+            &[],
+        ),
+        row(
+            "sandbox.scope",
+            Some(config.may_use_scope().map(|may| may.to_string())),
+            &[Variable::PackhorseScope],
+        ),
+    ]
 }
 
 fn rows_of_manner(shown: &Shown) -> [Row; 2] {

@@ -128,6 +128,17 @@ impl Config {
         .collect()
     }
 
+    /// Whether a build with limits may start itself in a scope: not again, once it has.
+    pub fn may_use_scope(&self) -> Setting<bool> {
+        if let Some(inside) = self.set(&[Variable::PackhorseScope]) {
+            return inside.map(|_| false);
+        }
+        self.of_file(self.file.sandbox.scope.as_ref()).unwrap_or(Setting {
+            value: true,
+            origin: Origin::Default,
+        })
+    }
+
     /// How git starts ssh: a command, or by `GIT_SSH` a program. May hold a password.
     pub fn ssh(&self) -> Option<Setting<String>> {
         self.set(&[Variable::GitSshCommand, Variable::GitSsh])
@@ -164,5 +175,20 @@ mod tests {
         assert_eq!(config.no_proxy().unwrap().value, "a,b");
         let http = config.http_proxy().unwrap();
         assert_eq!((http.value.as_str(), http.origin), ("x", Origin::File(path)));
+    }
+
+    #[test]
+    fn a_scope_is_used_once_and_only_where_the_operator_lets_it() {
+        assert!(config(&[("HOME", "/h")]).may_use_scope().value);
+        let inside = config(&[("HOME", "/h"), ("PACKHORSE_SCOPE", "1")]).may_use_scope();
+        assert_eq!(
+            (inside.value, inside.origin),
+            (false, Origin::Variable(Variable::PackhorseScope))
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("packhorse.toml");
+        std::fs::write(&path, "[sandbox]\nscope = false\n").unwrap();
+        let config = config(&[("HOME", "/h"), ("PACKHORSE_CONFIG", path.to_str().unwrap())]);
+        assert!(!config.may_use_scope().value);
     }
 }

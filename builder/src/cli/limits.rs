@@ -1,5 +1,7 @@
 //! What a build may use up: the command line's word, else the operator's `[limits]`, else the default.
 
+use std::ffi::OsString;
+use std::path::Path;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -14,8 +16,10 @@ use crate::cli::arguments::value::size;
 use crate::cli::config::Config;
 use crate::cli::setting::Origin;
 use crate::cli::setting::Setting;
+use crate::cli::variable::Variable;
 use crate::model::limits::Limits;
 use crate::model::size::Size;
+use crate::sandbox::scope;
 
 /// `[limits]`.
 #[derive(Clone, Default, Deserialize)]
@@ -64,6 +68,22 @@ pub fn limits(arguments: &LimitArguments, file: &LimitsFile) -> Limits {
             .output_limit
             .or(file.output)
             .unwrap_or(otherwise.output_bytes_max),
+    }
+}
+
+/// Starts the program again with these `words` in a scope of systemd's where only there a build can have its limits. Where
+/// there is no scope to be had the build goes on without, and its log says which limits are not in force.
+pub fn enter_scope(arguments: &LimitArguments, config: &Config, words: &[OsString]) {
+    if !config.may_use_scope().value {
+        return;
+    }
+    let runtime_directory = config.variable(Variable::XdgRuntimeDirectory).map(Path::new);
+    let limits = limits(arguments, &config.file.limits);
+    let obstacles = scope::obstacles(&limits, runtime_directory);
+    tracing::debug!(?obstacles, "a scope of systemd's");
+    if obstacles.is_empty() {
+        let error = scope::enter(words, Variable::PackhorseScope.name());
+        tracing::warn!(%error, "no scope");
     }
 }
 

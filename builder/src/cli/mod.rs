@@ -57,10 +57,10 @@ pub fn main() -> ExitCode {
         Some("__as-user") => return exit_with(sandbox::identity::as_user_main(&words[2..])),
         _ => {}
     }
-    let matches = Arguments::command().get_matches_from(words);
+    let matches = Arguments::command().get_matches_from(&words);
     let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let manner = Manner::of(arguments.progress, arguments.quiet);
-    match run(arguments, &matches, manner) {
+    match run(arguments, &matches, manner, &words) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             render::failure(manner, &error);
@@ -69,7 +69,12 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: Arguments, matches: &ArgMatches, manner: Manner) -> Result<u8, CommandError> {
+fn run(
+    arguments: Arguments,
+    matches: &ArgMatches,
+    manner: Manner,
+    words: &[OsString],
+) -> Result<u8, CommandError> {
     trace();
     let Arguments {
         command,
@@ -92,7 +97,10 @@ fn run(arguments: Arguments, matches: &ArgMatches, manner: Manner) -> Result<u8,
         quiet: typed_or_default(matches, "quiet", quiet),
     };
     match command {
-        Command::Build(command) => build::run(*command, &config, manner),
+        Command::Build(command) => {
+            limits::enter_scope(&command.limits, &config, words);
+            build::run(*command, &config, manner)
+        }
         Command::Plan(command) => plan::run(command, &config, manner),
         Command::Run(command) => run::run(&command, &config),
         Command::Inspect(command) => inspect::run(&command, &config),

@@ -30,6 +30,8 @@ variables! {
     PackhorseSandbox = "PACKHORSE_SANDBOX",
     /// The network policy of jobs; clap reads it.
     PackhorseNetwork = "PACKHORSE_NETWORK",
+    /// That packhorse has started itself in a scope; it sets it itself.
+    PackhorseScope = "PACKHORSE_SCOPE",
     /// The operator's file.
     PackhorseConfig = "PACKHORSE_CONFIG",
     /// The package archive of the base.

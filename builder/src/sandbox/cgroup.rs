@@ -280,7 +280,7 @@ pub(crate) fn cpu_quota_microseconds(hundredths: u64) -> u64 {
 }
 
 /// Whether a process is this one, its parent, or the parent's child: monitors are children of the worker.
-fn is_ours(process: u32) -> bool {
+pub(crate) fn is_ours(process: u32) -> bool {
     let parent = |process: u32| -> Option<u32> {
         let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;

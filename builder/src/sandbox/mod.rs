@@ -20,6 +20,7 @@ pub mod inventory;
 pub mod kernel_settings;
 pub mod id_helper;
 pub mod cgroup_survey;
+pub mod scope;
 
 mod certificates;
 mod chroot;
