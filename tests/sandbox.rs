@@ -50,6 +50,22 @@ const RUNG: &str = "PACKHORSE_TEST_RUNG";
 const UID: u32 = 1001;
 const GID: u32 = 1002;
 
+/// What jobs of the tests stand on.
+pub(crate) fn ground() -> Ground {
+    let surroundings = Surroundings::read(None, None);
+    assert_eq!(
+        surroundings.uid, 0,
+        "run these tests as root, or in a namespace that maps 65536 ids"
+    );
+    let exactly = std::env::var(RUNG).ok().map(|rung| rung.parse().unwrap());
+    let choice = RungChoice {
+        exactly,
+        minimum: None,
+    };
+    // Tried for real it must not be, beside the threads of other tests.
+    ladder::choose(&ladder::climb(&surroundings, &Found::NOTHING_REFUSED), choice).unwrap()
+}
+
 /// A data directory with a root file system, a workspace and a place for layers.
 pub(crate) struct World {
     place: tempfile::TempDir,
@@ -58,18 +74,7 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new() -> Self {
-        let surroundings = Surroundings::read(None, None);
-        assert_eq!(
-            surroundings.uid, 0,
-            "run these tests as root, or in a namespace that maps 65536 ids"
-        );
-        let exactly = std::env::var(RUNG).ok().map(|rung| rung.parse().unwrap());
-        let choice = RungChoice {
-            exactly,
-            minimum: None,
-        };
-        // Tried for real it must not be, beside the threads of other tests.
-        let ground = ladder::choose(&ladder::climb(&surroundings, &Found::NOTHING_REFUSED), choice).unwrap();
+        let ground = ground();
         let world = Self {
             place: tempfile::tempdir().unwrap(),
             ground,

@@ -46,6 +46,7 @@ use crate::cli::render::Manner;
 use crate::cli::setting::Origin;
 use crate::cli::setting::Setting;
 use crate::cli::variable::Variable;
+use crate::git;
 use crate::sandbox;
 
 /// The whole program, but for the process itself.
@@ -54,6 +55,7 @@ pub fn main() -> ExitCode {
     // The program starts itself again for these; no user types them.
     match words.get(1).and_then(|word| word.to_str()) {
         Some("__monitor") => return exit_with(sandbox::monitor::main()),
+        Some(git::isolation::ENTRY) => return exit_with(git::inside::main(&words[2..])),
         Some("__as-user") => return exit_with(sandbox::identity::as_user_main(&words[2..])),
         _ => {}
     }

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use crate::events::Cancel;
 use crate::events::Watcher;
 use crate::git::repository::Git;
 use crate::git::settings::Settings as GitSettings;
+use crate::git_job::GitJobs;
 use crate::http::client::Client;
 use crate::http::dialler::proxy::UpstreamProxy;
 use crate::http::settings::Mirror;
@@ -83,7 +85,7 @@ impl Toolbox {
             ..GitSettings::new(store.root().join("git"))
         };
         Ok(Self {
-            git: Git::new(with_ssh(git, config)?),
+            git: with_jobs(Git::new(with_ssh(git, config)?), config, ground, &store),
             registry: Registry::new(http.clone(), credentials),
             http,
             builder: builder_settings(config, ground, climbed.missing)?,
@@ -187,6 +189,15 @@ pub(super) fn http_settings(config: &Config, insecure: &[String]) -> HttpSetting
             .cloned()
             .collect(),
         ..HttpSettings::default()
+    }
+}
+
+/// Git in jobs, where they are walled off. A machine that forbids it steps down with a warning, unless a minimum is set.
+fn with_jobs(git: Git, config: &Config, ground: Ground, store: &Store) -> Git {
+    let jobs = store.root().join("jobs");
+    match GitJobs::new(jobs, ground, PathBuf::from("/proc/self/exe")) {
+        Ok(jobs) => git.in_jobs(Arc::new(jobs), config.rung.value.minimum.is_none()),
+        Err(why) => git.without_jobs(why),
     }
 }
 

@@ -28,6 +28,7 @@ pub const HINTS: &[(&str, &str)] = &[
     ("source_unreadable", "make it readable for you, or move it out of the source"),
     ("source_program_failed", "install the program, or correct `GIT_SSH_COMMAND` or git's `credential.helper`"),
     ("source_git_failed", "look at the repository with `git fsck`; if it is whole, remove its mirror below `git/` in the data directory and try again"),
+    ("source_job_failed", "try again; if it stays, look at the repository with `git fsck`, and with `packhorse doctor` at this machine"),
     ("submodule_refused", "build without `--submodules`, or give the submodule a URL on the server of its parent: `../NAME.git`"),
     ("output_invalid", "write `--tag REGISTRY/APP:TAG`, `--output registry` or `--output oci:DIRECTORY`"),
     ("output_unwritable", "name a folder that you may write to"),

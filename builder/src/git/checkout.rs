@@ -1,37 +1,24 @@
-//! Writes a commit's files straight from the mirror: no hooks, no filters, no attributes; nothing is executed.
+//! Writes a commit's files and those of its submodules, each tree by itself: here, or in a job.
 
-use std::ffi::OsStr;
 use std::fs;
-use std::fs::File;
-use std::fs::Permissions;
-use std::io::Write;
-use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::fs::symlink;
 use std::path::Path;
-
-use git2::ObjectType;
-use git2::Oid;
-use git2::Repository;
-use git2::Tree;
 
 use crate::events::Cancel;
 use crate::events::Event;
 use crate::events::Events;
 use crate::git::error::GitError;
+use crate::git::isolated::TreeTask;
+use crate::git::isolated::Wrote;
 use crate::git::mirror::Mirror;
 use crate::git::mirror::Purpose;
 use crate::git::repository::Git;
 use crate::git::repository::Resolved;
 use crate::git::submodule;
+use crate::git::task::Found;
+use crate::git::tree_files::TreePlace;
+use crate::git::written_tree::Counted;
+use crate::oci::removal;
 
-/// The beginning of every pointer that Git LFS leaves in place of a file.
-const LARGE_FILE_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/v1\n";
-/// Pointers are shorter than this.
-const LARGE_FILE_POINTER_BYTES_MAX: usize = 1024;
-/// The longest target of a link.
-const LINK_BYTES_MAX: usize = 4095;
 /// Large files and submodules that a warning names.
 const NAMED_MAX: usize = 5;
 
@@ -68,18 +55,11 @@ impl Git {
         events: &dyn Events,
         cancel: &Cancel,
     ) -> Result<CheckedOut, GitError> {
-        let mut checkout = Checkout {
-            git: self,
-            submodules,
-            events,
-            cancel,
-            written: CheckedOut::default(),
-            count: 0,
-        };
+        let mut checkout = Checkout::new(self, submodules, events, cancel);
         let outcome = prepare(destination).and_then(|()| checkout.write(resolved, destination, "", 0));
         if let Err(error) = outcome {
             // The first failure is the one to tell.
-            let _removed = fs::remove_dir_all(destination);
+            let _removed = removal::remove(destination);
             return Err(error);
         }
         checkout.warn();
@@ -90,24 +70,36 @@ impl Git {
 /// A checkout in progress, with what its submodules add to it.
 pub(super) struct Checkout<'a> {
     pub(super) git: &'a Git,
-    submodules: Submodules,
+    pub(super) submodules: Submodules,
     pub(super) events: &'a dyn Events,
     pub(super) cancel: &'a Cancel,
-    written: CheckedOut,
+    pub(super) written: CheckedOut,
     /// Submodules so far.
     pub(super) count: usize,
 }
 
-/// Where in the tree we are.
-struct Place<'a> {
-    repository: &'a Repository,
-    resolved: &'a Resolved,
-    /// Before the path of an entry in messages: the submodule's path.
-    prefix: &'a str,
-    found: Vec<(String, Oid)>,
-}
+impl<'a> Checkout<'a> {
+    pub(super) fn new(
+        git: &'a Git,
+        submodules: Submodules,
+        events: &'a dyn Events,
+        cancel: &'a Cancel,
+    ) -> Self {
+        Self {
+            git,
+            submodules,
+            events,
+            cancel,
+            written: CheckedOut::default(),
+            count: 0,
+        }
+    }
 
-impl Checkout<'_> {
+    /// Counts from here: what other trees of the same checkout hold.
+    pub(super) fn begin_at(&mut self, before: Counted) {
+        (self.written.entries, self.written.bytes) = (before.entries, before.bytes);
+    }
+
     /// Writes the tree of `resolved` into the empty folder `destination`, then its submodules.
     pub(super) fn write(
         &mut self,
@@ -116,54 +108,25 @@ impl Checkout<'_> {
         prefix: &str,
         depth: usize,
     ) -> Result<(), GitError> {
-        let location = &resolved.url.location;
-        let directory = &self.git.settings.mirrors_directory;
-        let cancel = self.cancel;
-        let open = || Mirror::open(directory, location, resolved.named_by, Purpose::Read, cancel);
-        let mut mirror = open()?;
-        if mirror.commit(&resolved.commit).is_none() {
-            // Another build had the mirror made anew meanwhile.
-            drop(mirror);
-            self.git
-                .resolve(&resolved.url, resolved.named_by, self.events, self.cancel)?;
-            mirror = open()?;
-        }
-        let failed = |source| GitError::Library {
-            doing: "read",
-            url: location.to_string(),
-            source,
-        };
-        let tree = Oid::from_str(&resolved.tree)
-            .and_then(|tree| mirror.repository.find_tree(tree))
-            .map_err(failed)?;
-        let mut place = Place {
-            repository: &mirror.repository,
-            resolved,
-            prefix,
-            found: Vec::new(),
-        };
-        self.write_tree(&mut place, &tree, destination, "", 0)?;
-        let found = std::mem::take(&mut place.found);
+        let found = self.lay_out(resolved, destination)?;
+        let named = |path: &String| format!("{prefix}{path}");
+        self.written
+            .large_files
+            .extend(found.large_files.iter().map(named));
         if self.submodules == Submodules::Skip {
             self.written
                 .skipped_submodules
-                .extend(found.into_iter().map(|(path, _)| format!("{prefix}{path}")));
+                .extend(found.submodules.iter().map(|(path, _)| named(path)));
             return Ok(());
         }
-        if found.is_empty() {
-            return Ok(());
-        }
-        let modules = submodule::list(&mirror.repository, resolved)?;
-        drop(tree);
-        drop(mirror);
-        for (path, commit) in found {
+        for (path, commit) in &found.submodules {
             submodule::write(
                 self,
                 resolved,
-                &modules,
-                &path,
+                &found.modules,
+                path,
                 commit,
-                &destination.join(&path),
+                &destination.join(path),
                 prefix,
                 depth,
             )?;
@@ -171,125 +134,47 @@ impl Checkout<'_> {
         Ok(())
     }
 
-    fn write_tree(
-        &mut self,
-        place: &mut Place<'_>,
-        tree: &Tree<'_>,
-        directory: &Path,
-        path: &str,
-        depth: usize,
-    ) -> Result<(), GitError> {
-        let depth_max = self.git.settings.limits.checkout_depth_max;
-        if depth > depth_max {
-            return Err(place.too_large(depth_max as u64, "folders inside folders"));
-        }
-        for entry in tree {
-            self.cancel.check()?;
-            let name = entry.name_bytes();
-            let path = format!("{path}{}", String::from_utf8_lossy(name));
-            check_name(name).map_err(|why| place.wrong_entry(&path, why))?;
-            self.count_entry(place)?;
-            let target = directory.join(OsStr::from_bytes(name));
-            // The raw mode: libgit2 makes a file of whatever it does not know.
-            match entry.filemode_raw() {
-                0o040_000 => {
-                    make_directory(&target)?;
-                    let tree = place
-                        .repository
-                        .find_tree(entry.id())
-                        .map_err(|error| place.unreadable(error))?;
-                    self.write_tree(place, &tree, &target, &format!("{path}/"), depth + 1)?;
-                }
-                0o120_000 => self.write_link(place, entry.id(), &target, &path)?,
-                0o160_000 => {
-                    make_directory(&target)?;
-                    place.found.push((path, entry.id()));
-                }
-                mode if mode & 0o170_000 == 0o100_000 => {
-                    let mode = if mode & 0o100 == 0 { 0o644 } else { 0o755 };
-                    self.write_file(place, entry.id(), &target, &path, mode)?;
-                }
-                _ => return Err(place.wrong_entry(&path, "it is no file, folder, link or submodule")),
+    /// Writes the tree alone, in a job if there are jobs.
+    fn lay_out(&mut self, resolved: &Resolved, destination: &Path) -> Result<Found, GitError> {
+        let (git, location) = (self.git, &resolved.url.location);
+        if let Some(isolation) = git.jobs_for(location, self.events) {
+            let task = TreeTask {
+                resolved,
+                destination,
+                with_modules: self.submodules == Submodules::Fetch,
+                before: Counted {
+                    entries: self.written.entries,
+                    bytes: self.written.bytes,
+                },
+            };
+            let mut wrote = git.write_in_job(isolation, &task, self.events, self.cancel)?;
+            if matches!(wrote, Wrote::NoCommit) {
+                // Another build had the mirror made anew meanwhile.
+                git.resolve(&resolved.url, resolved.named_by, self.events, self.cancel)?;
+                wrote = git.write_in_job(isolation, &task, self.events, self.cancel)?;
             }
+            if let Wrote::Tree(found, counted) = wrote {
+                self.begin_at(task.before.plus(counted));
+                return Ok(found);
+            }
+            git.do_without_job(location, self.events)?;
         }
-        Ok(())
-    }
-
-    fn write_file(
-        &mut self,
-        place: &Place<'_>,
-        id: Oid,
-        target: &Path,
-        path: &str,
-        mode: u32,
-    ) -> Result<(), GitError> {
-        self.count_bytes(place, id)?;
-        let blob = place
-            .repository
-            .find_blob(id)
-            .map_err(|error| place.unreadable(error))?;
-        let content = blob.content();
-        if content.len() < LARGE_FILE_POINTER_BYTES_MAX && content.starts_with(LARGE_FILE_POINTER) {
-            self.written.large_files.push(format!("{}{path}", place.prefix));
+        let directory = &git.settings.mirrors_directory;
+        let open = || Mirror::open(directory, location, resolved.named_by, Purpose::Read, self.cancel);
+        let mut mirror = open()?;
+        if mirror.commit(&resolved.commit).is_none() {
+            // As above.
+            drop(mirror);
+            git.resolve(&resolved.url, resolved.named_by, self.events, self.cancel)?;
+            mirror = open()?;
         }
-        // What exists already is an entry of the same name: never written through, for it may be a link.
-        let written = File::options()
-            .write(true)
-            .create_new(true)
-            .mode(mode)
-            .open(target)
-            .and_then(|mut file| {
-                file.write_all(content)?;
-                file.set_permissions(Permissions::from_mode(mode))
-            });
-        written.map_err(|source| GitError::File {
-            doing: "write",
-            path: target.to_owned(),
-            source,
-        })
-    }
-
-    fn write_link(&mut self, place: &Place<'_>, id: Oid, target: &Path, path: &str) -> Result<(), GitError> {
-        self.count_bytes(place, id)?;
-        let blob = place
-            .repository
-            .find_blob(id)
-            .map_err(|error| place.unreadable(error))?;
-        let content = blob.content();
-        if content.is_empty() || content.len() > LINK_BYTES_MAX || content.contains(&0) {
-            return Err(place.wrong_entry(path, "it is a link to nowhere"));
-        }
-        symlink(OsStr::from_bytes(content), target).map_err(|source| GitError::File {
-            doing: "link",
-            path: target.to_owned(),
-            source,
-        })
-    }
-
-    fn count_entry(&mut self, place: &Place<'_>) -> Result<(), GitError> {
-        let limit = self.git.settings.limits.checkout_entries_max;
-        self.written.entries += 1;
-        if self.written.entries > limit {
-            Err(place.too_large(limit, "files"))
-        } else {
-            Ok(())
-        }
-    }
-
-    /// Counts a file's bytes by its header, before it is read into memory.
-    fn count_bytes(&mut self, place: &Place<'_>, id: Oid) -> Result<(), GitError> {
-        let limit = self.git.settings.limits.checkout_bytes_max;
-        let header = place.repository.odb().and_then(|objects| objects.read_header(id));
-        let (size, kind) = header.map_err(|error| place.unreadable(error))?;
-        if kind != ObjectType::Blob {
-            return Err(place.wrong_entry(&id.to_string(), "it is no file"));
-        }
-        self.written.bytes = self.written.bytes.saturating_add(size as u64);
-        if self.written.bytes > limit {
-            Err(place.too_large(limit, "bytes of files"))
-        } else {
-            Ok(())
-        }
+        let place = TreePlace {
+            repository: &mirror.repository,
+            url: &location.to_string(),
+            commit: &resolved.commit,
+            tree: &resolved.tree,
+        };
+        self.write_here(&place, destination)
     }
 
     fn warn(&self) {
@@ -309,50 +194,9 @@ impl Checkout<'_> {
     }
 }
 
-impl Place<'_> {
-    fn url(&self) -> String {
-        self.resolved.url.location.to_string()
-    }
-
-    fn too_large(&self, limit: u64, unit: &'static str) -> GitError {
-        GitError::TooLarge {
-            url: self.url(),
-            limit,
-            unit,
-        }
-    }
-
-    fn wrong_entry(&self, path: &str, why: &'static str) -> GitError {
-        GitError::Entry {
-            url: self.url(),
-            path: path.escape_debug().to_string(),
-            why,
-        }
-    }
-
-    fn unreadable(&self, source: git2::Error) -> GitError {
-        GitError::Library {
-            doing: "read",
-            url: self.url(),
-            source,
-        }
-    }
-}
-
-/// A tree comes from outside: its names are no paths.
-fn check_name(name: &[u8]) -> Result<(), &'static str> {
-    if name.is_empty() || name == b"." || name == b".." || name.contains(&b'/') || name.contains(&0) {
-        return Err("its name is no file's name");
-    }
-    if name.eq_ignore_ascii_case(b".git") {
-        return Err("`.git` is not part of a tree");
-    }
-    Ok(())
-}
-
 fn prepare(destination: &Path) -> Result<(), GitError> {
-    let failed = |doing, source| GitError::File {
-        doing,
+    let failed = |doing: &'static str, source| GitError::File {
+        doing: doing.into(),
         path: destination.to_owned(),
         source,
     };
@@ -371,15 +215,6 @@ fn prepare(destination: &Path) -> Result<(), GitError> {
     }
 }
 
-fn make_directory(path: &Path) -> Result<(), GitError> {
-    let made = fs::create_dir(path).and_then(|()| fs::set_permissions(path, Permissions::from_mode(0o755)));
-    made.map_err(|source| GitError::File {
-        doing: "make",
-        path: path.to_owned(),
-        source,
-    })
-}
-
 fn named(paths: &[String]) -> String {
     let shown: Vec<String> = paths
         .iter()
@@ -389,20 +224,5 @@ fn named(paths: &[String]) -> String {
     match paths.len().saturating_sub(NAMED_MAX) {
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_that_leave_the_folder_are_refused() {
-        for name in [&b""[..], b".", b"..", b"a/b", b"a\0", b".git", b".GIT"] {
-            assert!(check_name(name).is_err(), "{name:?}");
-        }
-        for name in [&b"a"[..], b"...", b".gitignore", b"\xff\xfe", b"-rf *", b"a\nb"] {
-            assert!(check_name(name).is_ok(), "{name:?}");
-        }
     }
 }

@@ -1,5 +1,6 @@
 //! How fetching source code can fail.
 
+use std::borrow::Cow;
 use std::io;
 use std::path::PathBuf;
 
@@ -87,7 +88,7 @@ pub enum GitError {
         /// The limit.
         limit: u64,
         /// Of what.
-        unit: &'static str,
+        unit: Cow<'static, str>,
     },
     /// A name in a tree that no file system may get.
     #[error("{url} has an entry that cannot be checked out, `{path}`: {why}")]
@@ -97,7 +98,7 @@ pub enum GitError {
         /// Where in the tree.
         path: String,
         /// What is wrong with it.
-        why: &'static str,
+        why: Cow<'static, str>,
     },
     /// A submodule that is not fetched.
     #[error("the submodule `{path}` ({url}) is not fetched: {why}")]
@@ -132,7 +133,7 @@ pub enum GitError {
     #[error("cannot {doing} {url}: {source}")]
     Library {
         /// `read`, `fetch`, …
-        doing: &'static str,
+        doing: Cow<'static, str>,
         /// The repository or mirror.
         url: String,
         /// What libgit2 said.
@@ -142,11 +143,27 @@ pub enum GitError {
     #[error("cannot {doing} {path}: {source}")]
     File {
         /// `write`, `lock`, …
-        doing: &'static str,
+        doing: Cow<'static, str>,
         /// The file.
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// The job that reads what the remote sends did not end well.
+    #[error("the sandboxed git that reads {url} {why}")]
+    Job {
+        /// The repository.
+        url: String,
+        /// What became of it.
+        why: String,
+    },
+    /// That job could not be made: what the sandbox says of it.
+    #[error("{message}")]
+    Sandbox {
+        /// Its message.
+        message: String,
+        /// Its facts.
+        facts: Facts,
     },
     /// The build was cancelled.
     #[error(transparent)]
@@ -213,6 +230,8 @@ impl Failure for GitError {
                 Facts::platform("disk_full")
             }
             Self::File { .. } => Facts::platform("file_failed"),
+            Self::Job { .. } => Facts::platform("source_job_failed"),
+            Self::Sandbox { facts, .. } => *facts,
             Self::Cancelled(error) => error.facts(),
         }
     }

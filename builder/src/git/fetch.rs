@@ -80,7 +80,8 @@ impl Session<'_, '_> {
     /// Fetches what `refspecs` name.
     pub(super) fn fetch(&mut self, refspecs: &[String], history: History) -> Result<(), GitError> {
         let limit = self.connection.settings.limits.fetch_bytes_max;
-        let too_large = Cell::new(false);
+        let objects_max = self.connection.settings.limits.fetch_objects_max;
+        let (too_large, too_many) = (Cell::new(false), Cell::new(false));
         let what = format!("fetch {}", self.connection.location);
         let cancel = &self.connection.cancel;
         let mut moving = Moving::new(self.events, &what, None, Unit::Objects);
@@ -91,9 +92,10 @@ impl Session<'_, '_> {
                 progress.received_objects() as u64,
                 progress.total_objects() as u64,
             );
+            too_many.set(total > objects_max);
             moving.of(total);
             moving.tell(done);
-            !cancel.is_cancelled() && !too_large.get()
+            !cancel.is_cancelled() && !too_large.get() && !too_many.get()
         });
         let mut options = FetchOptions::new();
         options
@@ -113,12 +115,17 @@ impl Session<'_, '_> {
         }
         let fetched = self.remote.fetch(refspecs, Some(&mut options), None);
         drop(options);
-        if too_large.get() {
-            return Err(GitError::TooLarge {
-                url: self.connection.location.to_string(),
-                limit,
-                unit: "bytes to fetch",
-            });
+        for (is_over, limit, unit) in [
+            (too_large.get(), limit, "bytes to fetch"),
+            (too_many.get(), objects_max, "objects to fetch"),
+        ] {
+            if is_over {
+                return Err(GitError::TooLarge {
+                    url: self.connection.location.to_string(),
+                    limit,
+                    unit: unit.into(),
+                });
+            }
         }
         fetched.map_err(|error| failure(self.connection, "fetch", error))
     }
@@ -134,7 +141,7 @@ fn list(connection: &Connection, remote: &Remote<'_>) -> Result<Vec<Advertised>,
         return Err(GitError::TooLarge {
             url,
             limit: limit as u64,
-            unit: "branches and tags",
+            unit: "branches and tags".into(),
         });
     }
     let advertised = heads.iter().filter_map(|head| {
@@ -158,7 +165,7 @@ fn failure(connection: &Connection, doing: &'static str, source: git2::Error) ->
         return cancelled.into();
     }
     GitError::Library {
-        doing,
+        doing: doing.into(),
         url: connection.location.to_string(),
         source,
     }

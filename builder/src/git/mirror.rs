@@ -20,6 +20,7 @@ use crate::model::digest::Digest;
 use crate::model::named_by::NamedBy;
 use crate::model::source::location::GitLocation;
 use crate::model::source::location::Scheme;
+use crate::oci::removal;
 
 /// How often a waiting caller tries for the lock.
 const LOCK_INTERVAL: Duration = Duration::from_millis(50);
@@ -29,7 +30,8 @@ const PACKS_MAX: usize = 60;
 /// An open mirror under its lock.
 pub(super) struct Mirror {
     pub(super) repository: Repository,
-    _lock: File,
+    /// None inside a job, whose worker holds it.
+    _lock: Option<File>,
 }
 
 /// What the holder of a mirror's lock means to do.
@@ -51,20 +53,49 @@ impl Mirror {
         cancel: &Cancel,
     ) -> Result<Self, GitError> {
         prepare().map_err(|source| GitError::Library {
-            doing: "prepare for",
+            doing: "prepare for".into(),
             url: location.to_string(),
             source,
         })?;
         let path = path_of(directory, location, named_by);
         fs::create_dir_all(directory).map_err(|source| file_error("make", directory, source))?;
         let lock = locked(&path.with_extension("lock"), purpose, cancel)?;
-        if purpose == Purpose::Fetch && packs(&path) > PACKS_MAX {
+        if purpose == Purpose::Fetch && has_too_many_packs(&path) {
             remove(&path)?;
         }
         let repository = open_or_make(&path, location, purpose)?;
         Ok(Self {
             repository,
-            _lock: lock,
+            _lock: Some(lock),
+        })
+    }
+
+    /// Opens the mirror that a job has at `path`; made if there is none, and again if what is there is none.
+    pub(super) fn open_in_job(
+        path: &Path,
+        location: &GitLocation,
+        purpose: Purpose,
+    ) -> Result<Self, GitError> {
+        let wrong = |doing: &'static str, source| GitError::Library {
+            doing: doing.into(),
+            url: format!("the mirror of {location}"),
+            source,
+        };
+        prepare().map_err(|error| wrong("prepare for", error))?;
+        let opened = Repository::open_bare(path);
+        let repository = match opened {
+            Err(_) if purpose == Purpose::Fetch => {
+                let entries = fs::read_dir(path).map_err(|source| file_error("read", path, source))?;
+                for entry in entries.flatten() {
+                    remove(&entry.path())?;
+                }
+                make(path).map_err(|error| wrong("make", error))?
+            }
+            opened => opened.map_err(|error| wrong("open", error))?,
+        };
+        Ok(Self {
+            repository,
+            _lock: None,
         })
     }
 
@@ -91,7 +122,7 @@ pub(super) fn kept_ref(name: &str) -> String {
 
 /// The mirror's folder. The scheme is part of its name: what one may read by ssh is not what all may read by HTTP. So is
 /// whether the source named it: what credentials have brought here is not for whoever writes `.gitmodules`.
-fn path_of(directory: &Path, location: &GitLocation, named_by: NamedBy) -> PathBuf {
+pub(super) fn path_of(directory: &Path, location: &GitLocation, named_by: NamedBy) -> PathBuf {
     let user = match location.scheme() {
         Scheme::Ssh => location.user().unwrap_or_default(),
         Scheme::Https | Scheme::Http | Scheme::File => "",
@@ -104,7 +135,7 @@ fn path_of(directory: &Path, location: &GitLocation, named_by: NamedBy) -> PathB
     directory.join(format!("{}.git", &Digest::of(key.as_bytes()).hex()[..40]))
 }
 
-fn locked(path: &Path, purpose: Purpose, cancel: &Cancel) -> Result<File, GitError> {
+pub(super) fn locked(path: &Path, purpose: Purpose, cancel: &Cancel) -> Result<File, GitError> {
     let lock = File::options()
         .create(true)
         .truncate(false)
@@ -126,8 +157,8 @@ fn locked(path: &Path, purpose: Purpose, cancel: &Cancel) -> Result<File, GitErr
 }
 
 fn open_or_make(path: &Path, location: &GitLocation, purpose: Purpose) -> Result<Repository, GitError> {
-    let wrong = |doing, source| GitError::Library {
-        doing,
+    let wrong = |doing: &'static str, source| GitError::Library {
+        doing: doing.into(),
         url: format!("the mirror of {location}"),
         source,
     };
@@ -139,11 +170,20 @@ fn open_or_make(path: &Path, location: &GitLocation, purpose: Purpose) -> Result
     }
     let unfinished = path.with_extension("new");
     remove(&unfinished)?;
-    let mut options = RepositoryInitOptions::new();
-    options.bare(true).external_template(false).no_reinit(true);
-    Repository::init_opts(&unfinished, &options).map_err(|error| wrong("make", error))?;
+    make(&unfinished).map_err(|error| wrong("make", error))?;
     fs::rename(&unfinished, path).map_err(|source| file_error("rename", &unfinished, source))?;
     Repository::open_bare(path).map_err(|error| wrong("open", error))
+}
+
+fn make(path: &Path) -> Result<Repository, git2::Error> {
+    let mut options = RepositoryInitOptions::new();
+    options.bare(true).external_template(false).no_reinit(true);
+    Repository::init_opts(path, &options)
+}
+
+/// Whether a mirror is better made anew.
+pub(super) fn has_too_many_packs(path: &Path) -> bool {
+    packs(path) > PACKS_MAX
 }
 
 fn packs(path: &Path) -> usize {
@@ -161,18 +201,13 @@ fn packs(path: &Path) -> usize {
         .count()
 }
 
-fn remove(path: &Path) -> Result<(), GitError> {
-    match fs::remove_dir_all(path) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-            Err(file_error("remove", path, source))
-        }
-        _ => Ok(()),
-    }
+pub(super) fn remove(path: &Path) -> Result<(), GitError> {
+    removal::remove(path).map_err(|source| file_error("remove", path, source))
 }
 
-fn file_error(doing: &'static str, path: &Path, source: std::io::Error) -> GitError {
+pub(super) fn file_error(doing: &'static str, path: &Path, source: std::io::Error) -> GitError {
     GitError::File {
-        doing,
+        doing: doing.into(),
         path: path.to_owned(),
         source,
     }

@@ -6,7 +6,17 @@ pub mod repository;
 pub mod checkout;
 pub mod work_tree;
 
+pub mod inside;
+pub mod isolation;
+
+mod isolated;
+mod plain_http;
+mod quarantine;
+mod relay;
 mod revision;
+mod task;
+mod tree_files;
+mod written_tree;
 mod mirror;
 mod fetch;
 mod submodule;

@@ -1,17 +1,22 @@
 //! From a git URL to a commit: `Git::resolve`.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 
 use git2::ErrorCode;
 use git2::ObjectType;
 use git2::Oid;
 
 use crate::events::Cancel;
+use crate::events::Event;
 use crate::events::Events;
 use crate::git::error::GitError;
 use crate::git::fetch::History;
 use crate::git::fetch::Session;
 use crate::git::fetch::connected;
+use crate::git::isolation::Isolation;
 use crate::git::mirror::Mirror;
 use crate::git::mirror::Purpose;
 use crate::git::mirror::kept_ref;
@@ -37,6 +42,20 @@ const REFS_SEARCHED_MAX: usize = 20_000;
 #[derive(Debug)]
 pub struct Git {
     pub(super) settings: Arc<Settings>,
+    hands: Hands,
+    /// Where the worker takes connections, inside a job.
+    endpoint: Option<SocketAddr>,
+}
+
+/// Who reads what a remote sends.
+#[derive(Debug)]
+enum Hands {
+    /// This process.
+    Own,
+    /// This process; the log is to say why, once.
+    OwnFor(String, AtomicBool),
+    /// A job each. Whether this process may, where no job can begin.
+    Jobs(Arc<dyn Isolation>, bool),
 }
 
 /// A commit of a repository, and the part of it that is the app. Everything of it is in the mirror.
@@ -62,7 +81,62 @@ impl Git {
     pub fn new(settings: Settings) -> Self {
         Self {
             settings: Arc::new(settings),
+            hands: Hands::Own,
+            endpoint: None,
         }
+    }
+
+    /// The same with all that a remote sends read in jobs, and never in this process. Where a job cannot even begin it is
+    /// this process after all, with a warning, if `may_do_without`. Repositories of this machine (`file://`) have no
+    /// remote.
+    #[must_use]
+    pub fn in_jobs(self, isolation: Arc<dyn Isolation>, may_do_without: bool) -> Self {
+        let hands = Hands::Jobs(isolation, may_do_without);
+        Self { hands, ..self }
+    }
+
+    /// The same; the log says once why there are no jobs.
+    #[must_use]
+    pub fn without_jobs(self, why: String) -> Self {
+        let hands = Hands::OwnFor(why, AtomicBool::new(false));
+        Self { hands, ..self }
+    }
+
+    /// Git inside a job, whose worker takes connections at `endpoint`.
+    pub(super) fn inside(settings: Settings, endpoint: SocketAddr) -> Self {
+        Self {
+            endpoint: Some(endpoint),
+            ..Self::new(settings)
+        }
+    }
+
+    /// Who runs the jobs for a repository, if it is read in jobs.
+    pub(super) fn jobs_for(&self, location: &GitLocation, events: &dyn Events) -> Option<&dyn Isolation> {
+        if location.scheme() == Scheme::File {
+            return None;
+        }
+        match &self.hands {
+            Hands::Own => None,
+            Hands::OwnFor(why, was_told) => {
+                if !was_told.swap(true, Ordering::Relaxed) {
+                    warn_of_no_job(events, why);
+                }
+                None
+            }
+            Hands::Jobs(isolation, _) => Some(isolation.as_ref()),
+        }
+    }
+
+    /// What to do where a job could not begin.
+    pub(super) fn do_without_job(&self, location: &GitLocation, events: &dyn Events) -> Result<(), GitError> {
+        if let Hands::Jobs(_, false) = &self.hands {
+            return Err(GitError::Job {
+                url: location.to_string(),
+                why: "cannot run on this machine".to_owned(),
+            });
+        }
+        warn_of_no_job(events, "this program cannot run in a sandbox of its own");
+        Ok(())
     }
 
     /// Finds the commit that `url` means, and brings its files into the mirror. A whole commit that is in the mirror
@@ -75,6 +149,12 @@ impl Git {
         cancel: &Cancel,
     ) -> Result<Resolved, GitError> {
         self.check_plain_http(&url.location)?;
+        if let Some(isolation) = self.jobs_for(&url.location, events) {
+            match self.resolve_in_job(isolation, url, named_by, events, cancel)? {
+                Some(resolved) => return Ok(resolved),
+                None => self.do_without_job(&url.location, events)?,
+            }
+        }
         let mirror = Mirror::open(
             &self.settings.mirrors_directory,
             &url.location,
@@ -82,15 +162,27 @@ impl Git {
             Purpose::Fetch,
             cancel,
         )?;
+        self.resolve_in(&mirror, url, named_by, events, cancel)
+    }
+
+    /// The same with an open mirror.
+    pub(super) fn resolve_in(
+        &self,
+        mirror: &Mirror,
+        url: &GitUrl,
+        named_by: NamedBy,
+        events: &dyn Events,
+        cancel: &Cancel,
+    ) -> Result<Resolved, GitError> {
         let revision = url.revision.as_deref();
         let (commit, name) = match revision
             .filter(|revision| is_full_commit(revision))
             .and_then(|hex| mirror.commit(hex))
         {
             Some(commit) => (commit, None),
-            None => self.find(&mirror, url, named_by, events, cancel)?,
+            None => self.find(mirror, url, named_by, events, cancel)?,
         };
-        describe(&mirror, url, commit, name, named_by)
+        describe(mirror, url, commit, name, named_by)
     }
 
     fn find(
@@ -128,16 +220,17 @@ impl Git {
         cancel: &Cancel,
     ) -> Result<Connection, GitError> {
         let client = match location.scheme() {
-            Scheme::Https | Scheme::Http => {
+            Scheme::Https | Scheme::Http if self.endpoint.is_none() => {
                 Some(BlockingClient::new(&self.settings.http).map_err(GitError::Http)?)
             }
-            Scheme::Ssh | Scheme::File => None,
+            Scheme::Https | Scheme::Http | Scheme::Ssh | Scheme::File => None,
         };
         Ok(Connection::new(
             location.clone(),
             named_by,
             Arc::clone(&self.settings),
             client,
+            self.endpoint,
             cancel.clone(),
         ))
     }
@@ -155,6 +248,12 @@ impl Git {
             url: location.to_string(),
         })
     }
+}
+
+fn warn_of_no_job(events: &dyn Events, why: &str) {
+    events.tell(Event::Warning {
+        text: format!("git reads the repository in this process and not in a sandbox: {why}"),
+    });
 }
 
 /// What came of looking through the remote's list.
@@ -226,7 +325,7 @@ fn fetch_all(session: &mut Session<'_, '_>, url: &GitUrl) -> Result<(), GitError
         return Err(GitError::TooLarge {
             url: url.location.to_string(),
             limit,
-            unit: "branches and tags to search",
+            unit: "branches and tags to search".into(),
         });
     }
     if refspecs.is_empty() {
@@ -258,7 +357,7 @@ fn describe(
     named_by: NamedBy,
 ) -> Result<Resolved, GitError> {
     let failed = |source| GitError::Library {
-        doing: "read",
+        doing: "read".into(),
         url: url.location.to_string(),
         source,
     };

@@ -4,6 +4,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::Deserialize;
+use serde::Serialize;
+
 use crate::http;
 
 /// The settings of everything that is fetched by git.
@@ -41,10 +44,12 @@ impl Settings {
 }
 
 /// What a repository and a checkout may cost.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Bytes of one fetch.
     pub fetch_bytes_max: u64,
+    /// Objects of one fetch: files, folders and commits.
+    pub fetch_objects_max: u64,
     /// Branches, tags and other refs that a remote may have.
     pub refs_max: usize,
     /// Bytes of all files of a checkout together.
@@ -59,6 +64,10 @@ pub struct Limits {
     pub submodules_max: usize,
     /// How long a remote may be silent.
     pub silence: Duration,
+    /// How long one job of git may take, where it runs in one.
+    pub job_timeout: Duration,
+    /// Memory of one job of git, in bytes.
+    pub job_memory_bytes_max: u64,
     /// How long a credential helper may take.
     pub credential_timeout: Duration,
 }
@@ -67,6 +76,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             fetch_bytes_max: 8 << 30,
+            fetch_objects_max: 50_000_000,
             refs_max: 500_000,
             checkout_bytes_max: 8 << 30,
             checkout_entries_max: 1_000_000,
@@ -74,6 +84,8 @@ impl Default for Limits {
             submodule_depth_max: 5,
             submodules_max: 200,
             silence: Duration::from_secs(120),
+            job_timeout: Duration::from_secs(60 * 60),
+            job_memory_bytes_max: 4 << 30,
             credential_timeout: Duration::from_secs(60),
         }
     }

@@ -62,16 +62,8 @@ impl SmartSubtransport for SmartHttp {
                 return Err(git2::Error::from_str("packhorse does not push"));
             }
         };
-        let connection = Arc::clone(&self.connection);
-        let base = Arc::clone(&self.base);
-        Ok(Box::new(Exchange {
-            connection,
-            base,
-            kind,
-            request: Vec::new(),
-            answer: None,
-            rest: Vec::new(),
-        }))
+        let (connection, base) = (Arc::clone(&self.connection), Arc::clone(&self.base));
+        Ok(Box::new(Exchange::new(connection, base, kind)))
     }
 
     fn close(&self) -> Result<(), git2::Error> {
@@ -79,14 +71,17 @@ impl SmartSubtransport for SmartHttp {
     }
 }
 
+/// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
+    /// The list of refs.
     Advertisement,
+    /// Objects.
     Pack,
 }
 
 /// One request and its answer. libgit2 writes all of the request before it reads.
-struct Exchange {
+pub(super) struct Exchange {
     connection: Arc<Connection>,
     base: Arc<Mutex<String>>,
     kind: Kind,
@@ -137,6 +132,17 @@ impl Read for Exchange {
 }
 
 impl Exchange {
+    pub(super) fn new(connection: Arc<Connection>, base: Arc<Mutex<String>>, kind: Kind) -> Self {
+        Self {
+            connection,
+            base,
+            kind,
+            request: Vec::new(),
+            answer: None,
+            rest: Vec::new(),
+        }
+    }
+
     /// Sends the request, with the credentials that the server asks for.
     fn ask(&mut self) -> Result<Receiver<Piece>, GitError> {
         let request = std::mem::take(&mut self.request);
@@ -204,7 +210,7 @@ impl Exchange {
             if start.elapsed() > silence {
                 return Err(self.unreachable(&format!("it was silent for {} seconds", silence.as_secs())));
             }
-            self.connection.cancel.check()?;
+            self.connection.check()?;
             match answer.recv_timeout(CANCEL_INTERVAL) {
                 Ok(Piece::Failed(error)) => {
                     return Err(GitError::from_http(&self.connection.location.to_string(), error));

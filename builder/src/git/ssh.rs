@@ -67,17 +67,18 @@ impl SmartSubtransport for Ssh {
 }
 
 /// A running ssh. It ends when this is dropped.
-struct Session {
+pub(super) struct Session {
     connection: Arc<Connection>,
     child: Child,
-    input: ChildStdin,
+    /// None once somebody else writes to it.
+    input: Option<ChildStdin>,
     output: ChildStdout,
     messages: Option<JoinHandle<String>>,
     heard: bool,
 }
 
 impl Session {
-    fn start(connection: &Arc<Connection>) -> Result<Self, GitError> {
+    pub(super) fn start(connection: &Arc<Connection>) -> Result<Self, GitError> {
         let settings = &connection.settings;
         settings
             .http
@@ -110,18 +111,23 @@ impl Session {
         Ok(Self {
             connection: Arc::clone(connection),
             child,
-            input,
+            input: Some(input),
             output,
             messages,
             heard: false,
         })
     }
 
+    /// What is written to ssh, for a thread of its own; once.
+    pub(super) fn take_input(&mut self) -> Option<ChildStdin> {
+        self.input.take()
+    }
+
     /// Waits for output; true when there is some or it ended.
     fn wait_for_output(&self) -> Result<(), GitError> {
         let start = Instant::now();
         loop {
-            self.connection.cancel.check()?;
+            self.connection.check()?;
             let mut waiting = [PollFd::new(&self.output, PollFlags::IN)];
             match poll(&mut waiting, Some(&CANCEL_INTERVAL)) {
                 Ok(0) | Err(rustix::io::Errno::INTR) => {}
@@ -136,6 +142,12 @@ impl Session {
                 });
             }
         }
+    }
+
+    fn input(&mut self) -> io::Result<&mut ChildStdin> {
+        self.input
+            .as_mut()
+            .ok_or_else(|| io::ErrorKind::BrokenPipe.into())
     }
 
     /// What it means that ssh ended before it said anything.
@@ -167,11 +179,11 @@ impl Read for Session {
 
 impl Write for Session {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.input.write(bytes)
+        self.input()?.write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.input.flush()
+        self.input()?.flush()
     }
 }
 

@@ -4,6 +4,8 @@ use std::path::Path;
 
 use git2::Oid;
 use git2::Repository;
+use serde::Deserialize;
+use serde::Serialize;
 
 use crate::git::checkout::Checkout;
 use crate::git::error::GitError;
@@ -17,20 +19,20 @@ use crate::model::source::location::Scheme;
 const MODULES_BYTES_MAX: usize = 1 << 20;
 
 /// One section of `.gitmodules`.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(super) struct Module {
     path: String,
     url: String,
 }
 
 /// The submodules that the commit's `.gitmodules` names. It stands at the root, whatever part was asked for.
-pub(super) fn list(repository: &Repository, resolved: &Resolved) -> Result<Vec<Module>, GitError> {
+pub(super) fn list(repository: &Repository, commit: &str, url: &str) -> Result<Vec<Module>, GitError> {
     let failed = |source| GitError::Library {
-        doing: "read",
-        url: resolved.url.location.to_string(),
+        doing: "read".into(),
+        url: url.to_owned(),
         source,
     };
-    let commit = Oid::from_str(&resolved.commit)
+    let commit = Oid::from_str(commit)
         .and_then(|commit| repository.find_commit(commit))
         .map_err(failed)?;
     let tree = commit.tree().map_err(failed)?;
@@ -40,11 +42,11 @@ pub(super) fn list(repository: &Repository, resolved: &Resolved) -> Result<Vec<M
     // A link of this name would be followed by nobody here: its text is read as the file.
     let blob = repository.find_blob(entry.id()).map_err(failed)?;
     if blob.size() > MODULES_BYTES_MAX {
-        let (url, limit) = (resolved.url.location.to_string(), MODULES_BYTES_MAX as u64);
+        let (url, limit) = (url.to_owned(), MODULES_BYTES_MAX as u64);
         return Err(GitError::TooLarge {
             url,
             limit,
-            unit: "bytes of .gitmodules",
+            unit: "bytes of .gitmodules".into(),
         });
     }
     Ok(parse(&String::from_utf8_lossy(blob.content())))
@@ -60,7 +62,7 @@ pub(super) fn write(
     parent: &Resolved,
     modules: &[Module],
     path: &str,
-    commit: Oid,
+    commit: &str,
     destination: &Path,
     prefix: &str,
     depth: usize,

@@ -1,16 +1,21 @@
 //! The one place where transports are registered with libgit2, and what a connection carries through it.
 
 use std::cell::RefCell;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::OnceLock;
 use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 
 use git2::transport::Transport;
 
 use crate::events::Cancel;
+use crate::events::Cancelled;
 use crate::git::credential::Credential;
 use crate::git::error::GitError;
+use crate::git::plain_http::PlainHttp;
 use crate::git::settings::Settings;
 use crate::git::smart_http::SmartHttp;
 use crate::git::ssh::Ssh;
@@ -37,7 +42,10 @@ pub(super) struct Connection {
     pub(super) settings: Arc<Settings>,
     /// None: the remote is not reached by HTTP.
     pub(super) client: Option<BlockingClient>,
+    /// Where a worker passes everything on, inside a job.
+    pub(super) endpoint: Option<SocketAddr>,
     pub(super) cancel: Cancel,
+    given_up: AtomicBool,
     /// The credentials that the remote took, for its next requests.
     pub(super) credential: Mutex<Option<Credential>>,
     failure: Mutex<Option<GitError>>,
@@ -49,6 +57,7 @@ impl Connection {
         named_by: NamedBy,
         settings: Arc<Settings>,
         client: Option<BlockingClient>,
+        endpoint: Option<SocketAddr>,
         cancel: Cancel,
     ) -> Self {
         let own = Credential::of(&location).filter(|_| named_by != NamedBy::Source);
@@ -57,7 +66,9 @@ impl Connection {
             named_by,
             settings,
             client,
+            endpoint,
             cancel,
+            given_up: AtomicBool::new(false),
             credential: Mutex::new(own),
             failure: Mutex::new(None),
         }
@@ -66,9 +77,25 @@ impl Connection {
     /// Keeps the first failure with its kind; libgit2 carries text only.
     pub(super) fn fail(&self, error: GitError) -> String {
         let text = error.to_string();
+        if self.given_up.load(Ordering::Relaxed) {
+            return text;
+        }
         let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
         failure.get_or_insert(error);
         text
+    }
+
+    /// Ends whatever waits for the remote: nobody needs its answer any more.
+    pub(super) fn give_up(&self) {
+        self.given_up.store(true, Ordering::Relaxed);
+    }
+
+    /// Fails once the build was cancelled, or nobody waits any more.
+    pub(super) fn check(&self) -> Result<(), Cancelled> {
+        if self.given_up.load(Ordering::Relaxed) {
+            return Err(Cancelled);
+        }
+        self.cancel.check()
     }
 
     /// The failure that was kept.
@@ -126,6 +153,14 @@ fn connect(remote: &git2::Remote<'_>) -> Result<Transport, git2::Error> {
     let Some(connection) = CURRENT.with(|current| current.borrow().clone()) else {
         return Err(git2::Error::from_str("no connection was prepared on this thread"));
     };
+    if let Some(endpoint) = connection.endpoint {
+        let is_questions_and_answers = connection.location.scheme() != Scheme::Ssh;
+        return Transport::smart(
+            remote,
+            is_questions_and_answers,
+            PlainHttp::new(connection, endpoint),
+        );
+    }
     match connection.location.scheme() {
         Scheme::Https | Scheme::Http => Transport::smart(remote, true, SmartHttp::new(connection)),
         Scheme::Ssh => Transport::smart(remote, false, Ssh::new(connection)),
