@@ -63,8 +63,12 @@ impl Resolver for Known {
 /// The same where a job's network is the machine's and its one way out a proxy, which nobody listens at here: what is
 /// reached, is reached around it.
 pub(super) fn by_proxy(stage: &Stage, user: u32, folder: &Path) {
-    let network = Network::Proxy { port: PROXY };
+    let network = Network::Proxy {
+        port: PROXY,
+        variables: Vec::new(),
+    };
     let job = sandbox::start(stage.spec(user, network, assault::limits())).unwrap();
+    job.open_network();
     print_attacks(&job, stage, user, ("gateway", "gateway"), &[]);
     let hosts = assault::hosts(folder);
     let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();

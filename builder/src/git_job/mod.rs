@@ -29,6 +29,7 @@ use crate::git::isolation::MIRROR;
 use crate::git::isolation::Work;
 use crate::git_job::libraries::Library;
 use crate::model::failure::Failure;
+use crate::model::limit_reached::Limit;
 use crate::model::limits::Limits;
 use crate::sandbox;
 use crate::sandbox::command::Command;
@@ -168,6 +169,7 @@ impl GitJobs {
                 memory_bytes_max: Some(work.memory_bytes_max),
                 processes_max: PROCESSES_MAX,
                 output_bytes_max: OUTPUT_BYTES_MAX,
+                ..Limits::default()
             },
             hostname: "git".to_owned(),
             network: if work.writes_mirror {
@@ -236,9 +238,14 @@ fn run_command(
     Ok(match job.run(command, &hear) {
         Ok(Exit::Code(code)) => Ended::Code(code),
         Ok(Exit::Signal(number)) => Ended::Signal(number),
-        Ok(Exit::TimedOut { .. }) => Ended::TimedOut,
-        Ok(Exit::OutOfMemory { .. }) => Ended::OutOfMemory,
-        Ok(Exit::TooMuchOutput { .. }) => Ended::TooMuchOutput,
+        Ok(Exit::OverLimit(reached)) => match reached.limit {
+            Limit::WallClock(_) | Limit::IdleOutput(_) => Ended::TimedOut,
+            Limit::Memory(_) => Ended::OutOfMemory,
+            Limit::Output(_) => Ended::TooMuchOutput,
+            Limit::Processes(_) | Limit::DiskBytes(_) | Limit::DiskFiles(_) => {
+                Ended::NotStarted(reached.to_string())
+            }
+        },
         Ok(Exit::NotStarted { why }) => Ended::NotStarted(why),
         Ok(Exit::Cancelled) | Err(JobError::Cancelled) => Ended::Cancelled,
         Err(error) => return Err(error),

@@ -277,7 +277,7 @@ mod tests {
             fs::create_dir_all(job.join("workspace/deep")).unwrap();
             for (file, text) in [
                 (CGROUPS, "/sys/fs/cgroup/x\n"),
-                (USER, "12"),
+                (MARK, "12 34"),
                 ("workspace/deep/file", "x"),
             ] {
                 fs::write(job.join(file), text).unwrap();
@@ -342,7 +342,7 @@ mod tests {
         let (cleaned, _jobs) = clean(|job| {
             fs::create_dir(job).unwrap();
             fs::write(job.join(CGROUPS), b"/sys/fs/cgroup/mem\xff\xfe").unwrap();
-            fs::write(job.join(USER), "").unwrap();
+            fs::write(job.join(MARK), "").unwrap();
         });
         assert_eq!(cleaned, removed());
     }
