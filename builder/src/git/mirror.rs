@@ -175,7 +175,7 @@ fn open_or_make(path: &Path, location: &GitLocation, purpose: Purpose) -> Result
     Repository::open_bare(path).map_err(|error| wrong("open", error))
 }
 
-fn make(path: &Path) -> Result<Repository, git2::Error> {
+pub(super) fn make(path: &Path) -> Result<Repository, git2::Error> {
     let mut options = RepositoryInitOptions::new();
     options.bare(true).external_template(false).no_reinit(true);
     Repository::init_opts(path, &options)

@@ -253,9 +253,9 @@ mod tests {
 
     use super::*;
 
-    fn mirror() -> tempfile::TempDir {
+    fn whole() -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
-        git2::Repository::init_bare(folder.path()).unwrap();
+        mirror::make(folder.path()).unwrap();
         let pack = folder.path().join("objects/pack");
         let name = format!("pack-{}", "a".repeat(40));
         fs::write(pack.join(format!("{name}.pack")), "x").unwrap();
@@ -269,7 +269,7 @@ mod tests {
 
     #[test]
     fn a_mirror_is_kept_and_what_a_broken_fetch_left_goes() {
-        let folder = mirror();
+        let folder = whole();
         let pack = folder.path().join("objects/pack");
         for unfinished in [
             "pack_git2_1234".to_owned(),
@@ -316,11 +316,11 @@ mod tests {
             }),
         ];
         for (name, change) in changes {
-            let folder = mirror();
+            let folder = whole();
             change(folder.path());
             assert_eq!(check(folder.path()), Err(format!("`{name}`")));
         }
-        let folder = mirror();
+        let folder = whole();
         fs::hard_link(
             folder.path().join("HEAD"),
             folder.path().join("objects/pack/pack-1"),
