@@ -382,7 +382,7 @@ fn a_step_that_fills_its_limit_of_processes_is_swept_all_the_same() {
     let job = sandbox::start(spec).unwrap();
     let fill = "i=0; while [ $i -lt 60 ]; do setsid sleep 1000 >/dev/null 2>&1 & i=$((i+1)); done; true";
     let (exit, output) = run(&job, fill);
-    assert!(matches!(exit, Exit::Code(_)), "{exit:?} {output}");
+    assert!(matches!(exit, Exit::OverLimit(_)), "{exit:?} {output}");
     assert!(processes().len() >= 20, "{}", processes().len());
     job.sweep().unwrap();
     assert_eq!(processes(), Vec::<String>::new());

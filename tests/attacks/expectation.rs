@@ -107,6 +107,8 @@ const COPIED: &str = "nothing is mounted: what is shown is a copy of the job's o
                       machine, and Landlock holds contents and names alone";
 const ON_DISK: &str =
     "nothing is mounted: `/dev/shm` is a folder of the job's on the disk of the data directory";
+const MARKED: &str =
+    "a group of the job's own tells its processes from the machine's; nothing has that group";
 const NOT_COUNTED: &str = "where no cgroup limits memory, the watcher sees only what is mapped";
 
 /// The exceptions.
@@ -132,6 +134,7 @@ pub(super) const EXCEPTIONS: &[Exception] = &[
     must("files/read-only-attribute", WITHOUT_MOUNTS, ANYBODY, COPIED),
     must("resources/shared-files-bytes", WITHOUT_MOUNTS, ANYBODY, ON_DISK),
     must("resources/shared-files-count", WITHOUT_MOUNTS, ANYBODY, ON_DISK),
+    must("identity/groups-of-the-worker", WITHOUT_MOUNTS, ANYBODY, MARKED),
     may("files/attribute-selinux", EVERYWHERE, ANYBODY, LABELS),
     may("resources/memory-file-hog", EVERYWHERE, ANYBODY, NOT_COUNTED),
 ];
