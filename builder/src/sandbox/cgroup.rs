@@ -258,8 +258,15 @@ pub(crate) fn remove_dying(path: &Path) -> io::Result<()> {
     }
 }
 
+/// How many processes of a job the kernel has killed for memory until now.
+pub(crate) fn memory_kills(counters: &Counters) -> u64 {
+    let events = counters.memory_events.as_ref();
+    let text = events.and_then(|path| fs::read_to_string(path).ok());
+    out_of_memory_kills(&text.unwrap_or_default())
+}
+
 /// How many processes the kernel has killed for memory, by the text of `memory.events` or `memory.oom_control`.
-pub(crate) fn out_of_memory_kills(text: &str) -> u64 {
+fn out_of_memory_kills(text: &str) -> u64 {
     count(text, "oom_kill ")
 }
 

@@ -8,7 +8,6 @@ use std::os::fd::AsFd;
 use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::time::Duration;
 
 use rustix::event::PollFd;
 use rustix::event::PollFlags;
@@ -310,7 +309,8 @@ impl Server {
     /// Whether nothing is left.
     fn sweep(&mut self) -> bool {
         if self.init.start.walls == Walls::Chroot {
-            return self.sweep_user();
+            let user = self.init.start.uid;
+            return leftovers::end_all_of(user, SWEEP_TRIES_MAX, |pid, status| self.tell_end(pid, status));
         }
         linux::kill_all_others();
         // Ends with ECHILD once nobody is left; everybody has been sent KILL.
@@ -320,24 +320,6 @@ impl Server {
             self.tell_end(pid, status);
         }
         true
-    }
-
-    /// All processes of the job's user are children of this one, sooner or later, and nobody else is one.
-    fn sweep_user(&mut self) -> bool {
-        for _ in 0..SWEEP_TRIES_MAX {
-            if leftovers::kill_all_of(self.init.start.uid).is_err() {
-                return false;
-            }
-            loop {
-                match rustix::process::wait(WaitOptions::NOHANG) {
-                    Ok(Some((pid, status))) => self.tell_end(pid, status),
-                    Ok(None) => break,
-                    Err(_) => return true,
-                }
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        false
     }
 
     fn tell_end(&mut self, pid: Pid, status: WaitStatus) {

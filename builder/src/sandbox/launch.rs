@@ -91,10 +91,7 @@ pub(crate) fn launch(spec: &JobSpec) -> Result<Launched, SandboxError> {
             })
         }
     };
-    let tenancy = match spec.ground.walls {
-        Walls::Chroot => Some(take_user(spec)?),
-        Walls::Namespaces => None,
-    };
+    let tenancy = spec.mark().map(|mark| take_user(spec, mark)).transpose()?;
     job_files::make_folders(spec)?;
     if tenancy.is_some() {
         layout::lay_out(spec)?;
@@ -141,10 +138,9 @@ pub(crate) fn launch(spec: &JobSpec) -> Result<Launched, SandboxError> {
 }
 
 /// The user that the job alone has, and a note of it for the janitor.
-fn take_user(spec: &JobSpec) -> Result<OwnedFd, SandboxError> {
-    let held = tenancy::take(spec.user.uid).map_err(failure_of_step)?;
+fn take_user(spec: &JobSpec, mark: Mark) -> Result<OwnedFd, SandboxError> {
+    let held = tenancy::take(mark.user).map_err(failure_of_step)?;
     let directory = spec.directory.path();
-    let mark = Mark::of(spec.user.uid, spec.directory.id());
     directory::record_mark(directory, mark).map_err(start_error_at("write into", directory))?;
     Ok(held)
 }
@@ -245,8 +241,7 @@ fn start_message(spec: &JobSpec, ids: Ids) -> Start {
         proc: spec.ground.proc,
         trees: spec.ground.trees,
         walls: spec.ground.walls,
-        mark: (spec.ground.walls == Walls::Chroot)
-            .then(|| Mark::of(spec.user.uid, spec.directory.id()).group),
+        mark: spec.mark().map(|mark| mark.group),
         root_layers: stacked(&spec.root_layers),
         layers_lowers: stacked(&spec.layers.lowers),
         layers_directory: spec.layers.directory.clone().into(),

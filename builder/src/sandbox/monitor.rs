@@ -17,7 +17,6 @@ use rustix::process::PidfdFlags;
 use rustix::process::Signal;
 use rustix::process::WaitId;
 use rustix::process::WaitIdOptions;
-use rustix::process::WaitOptions;
 
 use crate::sandbox::cgroup;
 use crate::sandbox::cgroup::Cgroup;
@@ -141,9 +140,10 @@ fn run_job(
         .map(|()| wait_for_end(control, &start, pid, &pidfd, deadline, cgroup));
     kill(&pidfd);
     if start.walls == Walls::Chroot {
-        end_orphans(start.uid);
+        // What stays is ended by whoever removes the job's directory.
+        leftovers::end_all_of(start.uid, ORPHAN_TRIES_MAX, |_, _| {});
     }
-    let out_of_memory = killed_for_memory(cgroup) > 0;
+    let out_of_memory = cgroup::memory_kills(&cgroup.counters) > 0;
     ended.map(|ended| {
         Report::Ended(Ended {
             out_of_memory: out_of_memory || ended.out_of_memory,
@@ -285,34 +285,12 @@ fn fork_watched() -> std::io::Result<Forked<(Pid, OwnedFd)>> {
     }
 }
 
-/// Ends what init has left, which was killed before it could.
-fn end_orphans(user: u32) {
-    for _ in 0..ORPHAN_TRIES_MAX {
-        // Nothing more can be done here; what stays is ended by whoever removes the job's directory.
-        drop(leftovers::kill_all_of(user));
-        loop {
-            match rustix::process::wait(WaitOptions::NOHANG) {
-                Ok(Some(_)) => {}
-                Ok(None) => break,
-                Err(_) => return,
-            }
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
-
 fn kill(pidfd: &OwnedFd) {
     // The end of PID 1 is the end of every process of its namespace; waiting for it waits for all of them.
     let _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL);
     let _ = rustix::io::retry_on_intr(|| {
         rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED)
     });
-}
-
-fn killed_for_memory(cgroup: &Cgroup) -> u64 {
-    let events = cgroup.counters.memory_events.as_ref();
-    let text = events.and_then(|path| fs::read_to_string(path).ok());
-    cgroup::out_of_memory_kills(&text.unwrap_or_default())
 }
 
 /// Proportional memory of a process and all below it, in bytes; 0 for what cannot be read.

@@ -1,6 +1,5 @@
 //! A job of our own runner, as the worker holds it.
 
-use std::fs;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::fd::BorrowedFd;
@@ -201,9 +200,7 @@ impl NativeJob {
 
     /// How many of the job's processes the kernel has killed for memory until now.
     pub(crate) fn memory_kills(&self) -> u64 {
-        let events = self.counters.memory_events.as_ref();
-        let text = events.and_then(|path| fs::read_to_string(path).ok());
-        cgroup::out_of_memory_kills(&text.unwrap_or_default())
+        cgroup::memory_kills(&self.counters)
     }
 
     /// Ends the job at once, for good.

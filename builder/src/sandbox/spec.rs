@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use crate::model::limits::Limits;
 use crate::sandbox::certificates;
+use crate::sandbox::chroot::leftovers::Mark;
 use crate::sandbox::directory::JobDirectory;
 use crate::sandbox::ladder::Ground;
+use crate::sandbox::ladder::Walls;
 
 /// The address at which the job's name server listens; it is in the job's `resolv.conf`.
 pub const NAME_SERVER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
@@ -48,6 +50,11 @@ pub struct JobSpec {
 }
 
 impl JobSpec {
+    /// How its processes are told from the machine's, where it has no namespace for them.
+    pub(crate) fn mark(&self) -> Option<Mark> {
+        (self.ground.walls == Walls::Chroot).then(|| Mark::of(self.user.uid, self.directory.id()))
+    }
+
     /// What every command gets that has not set it itself.
     pub(crate) fn variables(&self) -> Variables {
         let certificates = self.environment_ca.as_ref().map(|_| certificates::variables());

@@ -3,11 +3,15 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
+use std::thread;
+use std::time::Duration;
 
 use rustix::process::DumpableBehavior;
 use rustix::process::Pid;
 use rustix::process::Signal;
 use rustix::process::Uid;
+use rustix::process::WaitOptions;
+use rustix::process::WaitStatus;
 
 use crate::sandbox::identity::number_of;
 use crate::sandbox::linux;
@@ -17,10 +21,29 @@ const NOBODYS: u32 = 65_533;
 /// Looks at `/proc` for what a job has left.
 const TRIES_MAX: u32 = 500;
 
+/// Ends every process of `user`, all of them children of this one sooner or later; `reaped` hears how each child ended.
+/// Whether that was done within `tries_max` milliseconds.
+pub(crate) fn end_all_of(user: u32, tries_max: u32, mut reaped: impl FnMut(Pid, WaitStatus)) -> bool {
+    for _ in 0..tries_max {
+        if kill_all_of(user).is_err() {
+            return false;
+        }
+        loop {
+            match rustix::process::wait(WaitOptions::NOHANG) {
+                Ok(Some((pid, status))) => reaped(pid, status),
+                Ok(None) => break,
+                Err(_) => return true,
+            }
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    false
+}
+
 /// Sends KILL to every process of `user`, at once as far as the kernel is concerned: a fork bomb does not outrun it.
 /// Needs no process of its own, which a job that fills its limit could deny. Only for a process with one thread that is
 /// root.
-pub(crate) fn kill_all_of(user: u32) -> io::Result<()> {
+fn kill_all_of(user: u32) -> io::Result<()> {
     if user == 0 || user == NOBODYS {
         return Err(io::Error::other("that user's processes are not a job's alone"));
     }
