@@ -22,6 +22,7 @@ use crate::sandbox::identity;
 use crate::sandbox::identity::Identity;
 use crate::sandbox::identity::Surroundings;
 use crate::sandbox::kernel_settings::KernelSettings;
+use crate::sandbox::ladder;
 use crate::sandbox::ladder::Climbed;
 use crate::sandbox::ladder::Walls;
 use crate::sandbox::linux;
@@ -31,7 +32,6 @@ use crate::sandbox::network_namespace;
 use crate::sandbox::probe;
 use crate::sandbox::probe::Found;
 use crate::sandbox::probe::Obstacle;
-use crate::sandbox::probe_record;
 use crate::sandbox::step::StepError;
 
 /// What came of a try.
@@ -96,11 +96,8 @@ pub fn take(
     surroundings: &Surroundings,
     data_directory: &Path,
 ) -> Result<(Climbed, Inventory), SandboxError> {
-    let climbed = sandbox::survey(surroundings, data_directory)?;
-    let found = probe_record::found(surroundings, data_directory).map_err(|source| SandboxError::Start {
-        step: "try what this machine allows".to_owned(),
-        why: source.to_string(),
-    })?;
+    let found = sandbox::found(surroundings, data_directory)?;
+    let climbed = ladder::climb(surroundings, &found);
     let way = way(&found);
     let nothing_beside = |_: i32| Ok(());
     let within = |namespace: i32, act: fn() -> Result<(), StepError>| {

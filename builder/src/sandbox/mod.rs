@@ -72,15 +72,19 @@ use crate::sandbox::ladder::Climbed;
 use crate::sandbox::ladder::Ground;
 use crate::sandbox::ladder::Walls;
 use crate::sandbox::native::NativeJob;
+use crate::sandbox::probe::Found;
 use crate::sandbox::spec::JobSpec;
 
 /// Finds out what this machine allows; nothing of this process changes. To be called while it has one thread.
 pub fn survey(surroundings: &Surroundings, data_directory: &Path) -> Result<Climbed, SandboxError> {
-    let found = probe_record::found(surroundings, data_directory).map_err(|source| SandboxError::Start {
+    Ok(ladder::climb(surroundings, &found(surroundings, data_directory)?))
+}
+
+fn found(surroundings: &Surroundings, data_directory: &Path) -> Result<Found, SandboxError> {
+    probe_record::found(surroundings, data_directory).map_err(|source| SandboxError::Start {
         step: "try what this machine allows".to_owned(),
         why: source.to_string(),
-    })?;
-    Ok(ladder::climb(surroundings, &found))
+    })
 }
 
 /// Makes this process able to start jobs on the rung that is chosen. To be called first thing in `main`, while it has
