@@ -17,6 +17,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::events::Watcher;
 use crate::http::dialler::Dialler;
+use crate::http::dialler::proxy::UpstreamProxy;
+use crate::http::dialler::resolver::SystemResolver;
 use crate::model::failure::Facts;
 use crate::model::failure::Failure;
 use crate::model::policy::NetworkPolicy;
@@ -66,6 +68,19 @@ pub struct GatewaySetup {
     pub watcher: Watcher,
     /// What the job may use.
     pub limits: GatewayLimits,
+}
+
+impl GatewaySetup {
+    /// With this machine's resolver and the operator's upstream proxy, and the usual limits.
+    pub fn new(policy: NetworkPolicy, proxy: &UpstreamProxy, watcher: &Watcher) -> Self {
+        let resolver = Arc::new(SystemResolver::default());
+        Self {
+            policy,
+            dialler: Arc::new(Dialler::new(resolver, proxy.clone())),
+            watcher: watcher.clone(),
+            limits: GatewayLimits::default(),
+        }
+    }
 }
 
 /// A gateway that did not start.

@@ -16,11 +16,8 @@ use crate::cli::run::process::setting;
 use crate::cli::run::user::user_of;
 use crate::cli::run::volume;
 use crate::cli::tools::Toolbox;
-use crate::http::dialler::Dialler;
-use crate::http::dialler::resolver::SystemResolver;
 use crate::model::limits::Limits;
 use crate::network::gateway::Gateway;
-use crate::network::gateway::GatewayLimits;
 use crate::network::gateway::GatewaySetup;
 use crate::network::way_out::WayOut;
 use crate::sandbox;
@@ -78,7 +75,9 @@ pub(super) fn start(
     let owner = ground.owners().on_disk(user.uid);
     layers.lay_out_workspace(&workspace, owner, &room, &toolbox.cancel)?;
     let environment_ca = ca_bundle(layers, toolbox.builder.ca_file.as_deref(), &room)?;
-    let (network, way_out) = WayOut::prepare(ground, &toolbox.builder.network, setup(toolbox))?;
+    let policy = &toolbox.builder.network;
+    let setup = GatewaySetup::new(policy.clone(), &toolbox.builder.proxy, &toolbox.watcher);
+    let (network, way_out) = WayOut::prepare(ground, policy, setup)?;
     let job = sandbox::start(JobSpec {
         directory,
         program: PathBuf::from("/proc/self/exe"),
@@ -110,19 +109,6 @@ pub(super) fn start(
         gateway,
         home,
     })
-}
-
-/// The gateway under the policy that build steps have.
-fn setup(toolbox: &Toolbox) -> GatewaySetup {
-    GatewaySetup {
-        policy: toolbox.builder.network.clone(),
-        dialler: Arc::new(Dialler::new(
-            Arc::new(SystemResolver::default()),
-            toolbox.builder.proxy.clone(),
-        )),
-        watcher: toolbox.watcher.clone(),
-        limits: GatewayLimits::default(),
-    }
 }
 
 /// The image's certificates and the operator's in one file.

@@ -4,16 +4,12 @@ use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::buildpack::bindings::BINDINGS;
 use crate::events::Event;
-use crate::http::dialler::Dialler;
-use crate::http::dialler::resolver::SystemResolver;
 use crate::model::policy::NetworkPolicy;
 use crate::model::request::BuildRequest;
-use crate::network::gateway::GatewayLimits;
 use crate::network::gateway::GatewaySetup;
 use crate::network::way_out::WayOut;
 use crate::phases::detect::DetectError;
@@ -88,7 +84,8 @@ pub(super) fn start(
     binds.push(read_only(platform(request, &room)?, "/platform"));
     let environment_ca = ca_bundle(&bases.build.root, tools.builder.ca_file.as_deref(), &room)?;
 
-    let (network, way_out) = WayOut::prepare(tools.builder.ground, &tools.builder.network, closed(tools))?;
+    let closed = GatewaySetup::new(NetworkPolicy::None, &tools.builder.proxy, tools.watcher);
+    let (network, way_out) = WayOut::prepare(tools.builder.ground, &tools.builder.network, closed)?;
     let spec = JobSpec {
         directory,
         program: PathBuf::from("/proc/self/exe"),
@@ -168,19 +165,6 @@ fn tell_network(tools: &Tools<'_>) {
         },
     };
     tools.watcher.tell(event);
-}
-
-/// The gateway as it begins: closed, for detection.
-fn closed(tools: &Tools<'_>) -> GatewaySetup {
-    GatewaySetup {
-        policy: NetworkPolicy::None,
-        dialler: Arc::new(Dialler::new(
-            Arc::new(SystemResolver::default()),
-            tools.builder.proxy.clone(),
-        )),
-        watcher: tools.watcher.clone(),
-        limits: GatewayLimits::default(),
-    }
 }
 
 /// Makes `owner` the owner of a folder that all may enter.
