@@ -11,6 +11,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
+use git2::Blob;
 use git2::ObjectType;
 use git2::Oid;
 use git2::Repository;
@@ -118,11 +119,7 @@ impl Checkout<'_> {
         path: &str,
         mode: u32,
     ) -> Result<(), GitError> {
-        self.count_bytes(place, id)?;
-        let blob = place
-            .repository
-            .find_blob(id)
-            .map_err(|error| place.unreadable(error))?;
+        let blob = self.blob(place, id)?;
         let content = blob.content();
         if content.len() < LARGE_FILE_POINTER_BYTES_MAX && content.starts_with(LARGE_FILE_POINTER) {
             place.found.large_files.push(path.to_owned());
@@ -144,12 +141,17 @@ impl Checkout<'_> {
         })
     }
 
-    fn write_link(&mut self, place: &Place<'_>, id: Oid, target: &Path, path: &str) -> Result<(), GitError> {
+    /// A file's or link's content, once it is known to be within the limit.
+    fn blob<'a>(&mut self, place: &Place<'a>, id: Oid) -> Result<Blob<'a>, GitError> {
         self.count_bytes(place, id)?;
-        let blob = place
+        place
             .repository
             .find_blob(id)
-            .map_err(|error| place.unreadable(error))?;
+            .map_err(|error| place.unreadable(error))
+    }
+
+    fn write_link(&mut self, place: &Place<'_>, id: Oid, target: &Path, path: &str) -> Result<(), GitError> {
+        let blob = self.blob(place, id)?;
         let content = blob.content();
         if content.is_empty() || content.len() > LINK_BYTES_MAX || content.contains(&0) {
             return Err(place.wrong_entry(path, "it is a link to nowhere"));
