@@ -113,19 +113,16 @@ fn refused(gateway: Option<&Gateway>, tools: &Tools<'_>) -> Vec<Refused> {
 
 /// Offline, a buildpack that failed after a refusal failed for want of a network.
 fn blame_the_policy(error: RunError, refused: &[Refused], tools: &Tools<'_>) -> RunError {
-    match error {
-        RunError::Buildpack(source @ build::BuildError::Failed { .. })
+    let places = match &error {
+        RunError::Buildpack(build::BuildError::Failed { buildpack, .. })
             if tools.builder.network.is_offline() =>
         {
-            let buildpack = match &source {
-                build::BuildError::Failed { buildpack, .. } => buildpack.as_str(),
-                _ => "",
-            };
-            match places(refused, buildpack) {
-                places if places.is_empty() => RunError::Buildpack(source),
-                places => RunError::Offline { places, source },
-            }
+            places(refused, buildpack.as_str())
         }
+        _ => Vec::new(),
+    };
+    match error {
+        RunError::Buildpack(source) if !places.is_empty() => RunError::Offline { places, source },
         other => other,
     }
 }
