@@ -291,10 +291,11 @@ fn means_missing(error: &std::io::Error) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::cli) mod tests {
     use super::*;
 
-    fn config(variables: &[(&str, &str)]) -> Config {
+    /// What these variables alone come to.
+    pub(in crate::cli) fn config(variables: &[(&str, &str)]) -> Config {
         let environment = variables
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).into()))

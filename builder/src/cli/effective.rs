@@ -148,14 +148,7 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn config(variables: &[(&str, &str)]) -> Config {
-        let environment = variables
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).into()))
-            .collect();
-        Config::from_environment(None, environment).unwrap()
-    }
+    use crate::cli::config::tests::config;
 
     #[test]
     fn proxies_are_found_in_either_case() {
